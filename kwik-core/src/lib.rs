@@ -8,4 +8,5 @@ pub mod event;
 pub mod ids;
 pub mod ranges;
 // The rooms, in the order in which a byte meets them.
+pub mod path;
 pub mod wire;

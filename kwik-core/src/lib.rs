@@ -10,3 +10,4 @@ pub mod ranges;
 // The rooms, in the order in which a byte meets them.
 pub mod path;
 pub mod wire;
+pub mod plan;

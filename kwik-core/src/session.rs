@@ -11,6 +11,8 @@
 mod control;
 mod segment;
 
+pub(crate) mod primary;
+
 use std::sync::Arc;
 
 use crate::config::Config;

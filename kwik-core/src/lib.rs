@@ -9,3 +9,5 @@ pub mod ids;
 pub mod ranges;
 // The rooms, in the order in which a byte meets them.
 pub mod wire;
+// Proof that a client may join.
+pub mod ticket;

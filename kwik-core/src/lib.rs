@@ -10,4 +10,7 @@ pub mod ranges;
 // The rooms, in the order in which a byte meets them.
 pub mod path;
 pub mod wire;
+// Which server gets which range next.
 pub mod plan;
+// Proof that a client may join.
+pub mod ticket;

@@ -128,6 +128,8 @@ pub struct ServerConfig {
     pub path_history_max: usize,
     /// Largest command or raw message, bytes.
     pub command_max_bytes: usize,
+    /// Bytes of control frames that wait for QUIC; while there are more, a primary takes no orders.
+    pub outbox_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -198,6 +200,7 @@ impl Default for ServerConfig {
             retire_max: Duration::from_secs(10),
             path_history_max: 64,
             command_max_bytes: 16 << 10,
+            outbox_bytes_max: 1 << 20,
         }
     }
 }

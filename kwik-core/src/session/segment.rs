@@ -18,6 +18,8 @@ pub(crate) struct SegmentWriter {
     /// The stream offset of the next byte.
     next: u64,
     open: Option<OpenSegment>,
+    /// The carrier that was opened last.
+    last: Option<CarrierId>,
 }
 
 /// The carrier that is open.
@@ -56,7 +58,7 @@ pub(crate) struct SegmentBounds {
 
 impl SegmentWriter {
     pub(crate) fn new(owner: SegmentOwner, start: u64) -> Self {
-        Self { owner, next: start, open: None }
+        Self { owner, next: start, open: None, last: None }
     }
 
     /// The offset of the next byte.
@@ -67,6 +69,16 @@ impl SegmentWriter {
     /// The carrier that is open.
     pub(crate) fn carrier(&self) -> Option<CarrierId> {
         self.open.as_ref().map(|open| open.carrier)
+    }
+
+    /// The carrier that took the last byte written, open or not.
+    pub(crate) fn last_carrier(&self) -> Option<CarrierId> {
+        self.last
+    }
+
+    /// How many bytes the open segment still takes, or a new one would.
+    pub(crate) fn room(&self, bounds: SegmentBounds) -> u64 {
+        self.open.as_ref().map_or(bounds.segment_max_bytes, |open| open.end - self.next)
     }
 
     /// Takes bytes off the front of `data`, in as many segments as it needs.
@@ -130,6 +142,7 @@ impl SegmentWriter {
         let steps = self.next.saturating_sub(bounds.lowest) >> 20;
         carriers.set_priority(carrier, -i32::try_from(steps).unwrap_or(i32::MAX));
         let header = SegmentHeader { owner: self.owner, offset: self.next }.encode();
+        self.last = Some(carrier);
         self.open = Some(OpenSegment {
             carrier,
             header: Bytes::copy_from_slice(&header),

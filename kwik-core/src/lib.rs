@@ -9,4 +9,5 @@ pub mod ids;
 pub mod ranges;
 // The rooms, in the order in which a byte meets them.
 pub mod path;
+mod grant;
 pub mod wire;

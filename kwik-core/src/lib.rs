@@ -8,6 +8,7 @@ pub mod event;
 pub mod ids;
 pub mod ranges;
 // The rooms, in the order in which a byte meets them.
+pub mod aggregate;
 pub mod wire;
 // Proof that a client may join.
 pub mod ticket;

@@ -8,8 +8,8 @@ pub mod event;
 pub mod ids;
 pub mod ranges;
 // The rooms, in the order in which a byte meets them.
-pub mod wire;
-pub mod path;
-mod grant;
 pub mod aggregate;
+mod grant;
+pub mod path;
 pub mod ticket;
+pub mod wire;

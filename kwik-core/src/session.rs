@@ -15,6 +15,8 @@ mod primary;
 mod secondary;
 mod segment;
 
+pub(crate) mod primary;
+
 use std::sync::Arc;
 
 use crate::carrier::{Carriers, Now};

@@ -354,8 +354,8 @@ impl Reassembly {
         assert!(
             self.vouched
                 .iter()
-                .all(|place| self.received.contains(place)),
-            "vouched for, but not received"
+                .all(|place| place.start() >= self.cursor && self.received.contains(place)),
+            "vouched for, but not held"
         );
         assert!(
             self.ranges_beyond() <= self.limits.ranges_max,

@@ -110,6 +110,21 @@ fn what_a_conflict_cuts_to_pieces_stays_in_bound() {
 }
 
 #[test]
+fn a_tail_that_a_conflict_cut_off_gives_its_spare_memory_back() {
+    let mut stream = reassembly(Overlap::Reject);
+    let run = vec![1; 9 * BLOCK_BYTES];
+    for at in (1..=16).map(|at| at << 20) {
+        put(&mut stream, at, &run, A);
+        put(&mut stream, at + run.len() as u64, &[1], A);
+    }
+    for at in (1..=16).map(|at| at << 20) {
+        put(&mut stream, at, &vec![2; run.len()], B);
+    }
+    assert_eq!(stream.buffered_bytes(), 16);
+    assert!(stream.pinned_bytes() < 16 * 128);
+}
+
+#[test]
 fn no_chunk_that_was_handed_in_is_kept() {
     let mut stream = reassembly(Overlap::FirstWins);
     let datagram = Bytes::from(vec![5; 64 << 10]);

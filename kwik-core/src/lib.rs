@@ -9,6 +9,7 @@ pub mod ids;
 pub mod ranges;
 // The rooms, in the order in which a byte meets them.
 pub mod aggregate;
-pub mod wire;
-// Proof that a client may join.
+mod grant;
+pub mod path;
 pub mod ticket;
+pub mod wire;

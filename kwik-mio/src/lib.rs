@@ -1,1 +1,5 @@
 //! x
+
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod file;

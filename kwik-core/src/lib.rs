@@ -12,6 +12,7 @@ pub mod ranges;
 pub mod wire;
 // Which connections a session has.
 pub mod path;
+mod session;
 // Who may write what.
 mod grant;
 // Many sources, one order.

@@ -15,8 +15,6 @@ mod primary;
 mod secondary;
 mod segment;
 
-pub(crate) mod primary;
-
 use std::sync::Arc;
 
 use crate::carrier::{Carriers, Now};

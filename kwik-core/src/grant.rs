@@ -116,17 +116,26 @@ impl Ledger {
 
     /// Grants of a path that have no final status.
     pub(crate) fn unanswered_on(&self, path: PathId) -> usize {
-        self.by_path.get(&path).map_or(0, |grants| grants.unanswered)
+        self.by_path
+            .get(&path)
+            .map_or(0, |grants| grants.unanswered)
     }
 
     /// Grants of a path, answered or not.
     pub(crate) fn on_path(&self, path: PathId) -> impl Iterator<Item = (GrantId, &Held)> + '_ {
-        let ids = self.by_path.get(&path).into_iter().flat_map(|grants| grants.ids.iter());
+        let ids = self
+            .by_path
+            .get(&path)
+            .into_iter()
+            .flat_map(|grants| grants.ids.iter());
         ids.filter_map(|&id| self.grants.get(&id).map(|held| (id, held)))
     }
 
     /// Grants of a stream, answered or not.
-    pub(crate) fn on_stream(&self, stream: StreamId) -> impl Iterator<Item = (GrantId, &Held)> + '_ {
+    pub(crate) fn on_stream(
+        &self,
+        stream: StreamId,
+    ) -> impl Iterator<Item = (GrantId, &Held)> + '_ {
         let ids = self.by_stream.get(&stream).into_iter().flatten();
         ids.filter_map(|&id| self.grants.get(&id).map(|held| (id, held)))
     }
@@ -178,7 +187,9 @@ impl Ledger {
 
     /// The secondary says what it has written. The list is whole unless `more` follows.
     pub(crate) fn on_written(&mut self, grant: GrantId, ranges: &[ByteRange], more: bool) {
-        let Some(held) = self.grants.get_mut(&grant) else { return };
+        let Some(held) = self.grants.get_mut(&grant) else {
+            return;
+        };
         if held.written_whole {
             return;
         }
@@ -189,7 +200,11 @@ impl Ledger {
         held.written_whole = !more;
         if held.open && held.written_whole {
             held.open = false;
-            let end = held.written.as_ref().and_then(RangeSet::last).map(ByteRange::end);
+            let end = held
+                .written
+                .as_ref()
+                .and_then(RangeSet::last)
+                .map(ByteRange::end);
             held.clip(end.unwrap_or(held.range.start()));
         }
     }
@@ -204,7 +219,9 @@ impl Ledger {
 
     /// The grant is taken back. True if it was live.
     pub(crate) fn drain(&mut self, grant: GrantId) -> bool {
-        let Some(held) = self.grants.get_mut(&grant) else { return false };
+        let Some(held) = self.grants.get_mut(&grant) else {
+            return false;
+        };
         let was_live = held.phase == Phase::Live;
         if was_live {
             held.phase = Phase::Draining;
@@ -219,7 +236,9 @@ impl Ledger {
             return None;
         }
         if held.missing.is_empty() && !held.open {
-            return Some(Final::Done { end: held.range.end() });
+            return Some(Final::Done {
+                end: held.range.end(),
+            });
         }
         held.has_stopped().then(|| held.short())
     }
@@ -233,7 +252,9 @@ impl Ledger {
     /// The final status was told. The grant is held on while its secondary may still bring bytes that
     /// are missing.
     pub(crate) fn on_answered(&mut self, grant: GrantId) {
-        let Some(held) = self.grants.get_mut(&grant) else { return };
+        let Some(held) = self.grants.get_mut(&grant) else {
+            return;
+        };
         if held.phase == Phase::Answered {
             return;
         }
@@ -250,7 +271,9 @@ impl Ledger {
 
     /// The secondary writes no more under this name, or is no longer waited for.
     pub(crate) fn forget(&mut self, grant: GrantId) {
-        let Some(held) = self.grants.remove(&grant) else { return };
+        let Some(held) = self.grants.remove(&grant) else {
+            return;
+        };
         if let Some(path) = self.by_path.get_mut(&held.path) {
             path.ids.remove(&grant);
             if held.phase != Phase::Answered {
@@ -332,20 +355,29 @@ impl Held {
     /// All that the secondary will ever bring is present.
     fn has_stopped(&self) -> bool {
         self.written_whole
-            && self.written.as_ref().is_some_and(|written| {
-                !written.iter().any(|range| self.missing.overlaps(range))
-            })
+            && self
+                .written
+                .as_ref()
+                .is_some_and(|written| !written.iter().any(|range| self.missing.overlaps(range)))
     }
 
     fn short(&self) -> Final {
         if !self.open {
             if self.missing.is_empty() {
-                return Final::Done { end: self.range.end() };
+                return Final::Done {
+                    end: self.range.end(),
+                };
             }
-            return Final::Short { end: self.range.end(), missing: self.missing.clone() };
+            return Final::Short {
+                end: self.range.end(),
+                missing: self.missing.clone(),
+            };
         }
         // The highest byte present is where an open grant that failed has ended [GRANT-7].
-        let tail = self.missing.last().map_or(self.range.end(), ByteRange::start);
+        let tail = self
+            .missing
+            .last()
+            .map_or(self.range.end(), ByteRange::start);
         let mut missing = self.missing.clone();
         missing.remove(ByteRange::from(tail));
         Final::Short { end: tail, missing }
@@ -354,7 +386,9 @@ impl Held {
     fn clip(&mut self, end: u64) {
         let end = end.clamp(self.range.start(), self.range.end());
         self.missing.remove(ByteRange::from(end));
-        self.range = self.range.intersection(ByteRange::new(0, end).unwrap_or(self.range));
+        self.range = self
+            .range
+            .intersection(ByteRange::new(0, end).unwrap_or(self.range));
     }
 }
 

@@ -8,6 +8,8 @@ pub mod event;
 pub mod ids;
 pub mod ranges;
 // The rooms, in the order in which a byte meets them.
-pub mod path;
+pub mod aggregate;
 mod grant;
+pub mod path;
+pub mod ticket;
 pub mod wire;

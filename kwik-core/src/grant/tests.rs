@@ -9,12 +9,18 @@ fn range(start: u64, end: u64) -> ByteRange {
 }
 
 fn set(ranges: &[(u64, u64)]) -> RangeSet {
-    ranges.iter().map(|&(start, end)| range(start, end)).collect()
+    ranges
+        .iter()
+        .map(|&(start, end)| range(start, end))
+        .collect()
 }
 
 fn ledger(extent: ByteRange, open: bool) -> Ledger {
     let mut ledger = Ledger::default();
-    ledger.give(G, Held::new(PATH, STREAM, extent, open, RangeSet::from(extent)));
+    ledger.give(
+        G,
+        Held::new(PATH, STREAM, extent, open, RangeSet::from(extent)),
+    );
     ledger.on_forwarded(G, extent);
     ledger
 }
@@ -65,7 +71,10 @@ fn a_lost_open_grant_reports_the_highest_byte_and_the_holes_below() {
     let mut ledger = ledger(ByteRange::from(100), true);
     ledger.on_present(STREAM, range(110, 120));
     let missing = set(&[(100, 110)]);
-    assert_eq!(ledger.cut_short(G), Some(Final::Short { end: 120, missing }));
+    assert_eq!(
+        ledger.cut_short(G),
+        Some(Final::Short { end: 120, missing })
+    );
 }
 
 #[test]
@@ -73,7 +82,10 @@ fn late_bytes_of_an_answered_grant_are_still_its_own() {
     let mut ledger = ledger(range(10, 20), false);
     assert!(ledger.drain(G) && !ledger.drain(G));
     ledger.on_answered(G);
-    assert_eq!(ledger.authority(PATH, G), Authority::Granted(STREAM, range(10, 20)));
+    assert_eq!(
+        ledger.authority(PATH, G),
+        Authority::Granted(STREAM, range(10, 20))
+    );
     ledger.on_written(G, &[], false);
     ledger.forget(G);
     assert_eq!(ledger.authority(PATH, G), Authority::Ended);
@@ -91,7 +103,10 @@ fn a_name_that_was_never_given_has_no_authority() {
 fn clipping_keeps_the_forwarded_range_for_judgement() {
     let mut ledger = ledger(range(10, 20), false);
     assert!(!ledger.clip(G, 15));
-    assert_eq!(ledger.authority(PATH, G), Authority::Granted(STREAM, range(10, 20)));
+    assert_eq!(
+        ledger.authority(PATH, G),
+        Authority::Granted(STREAM, range(10, 20))
+    );
     ledger.on_present(STREAM, range(10, 15));
     assert_eq!(ledger.due(G), Some(Final::Done { end: 15 }));
 }

@@ -25,7 +25,9 @@ impl DialPolicy {
             return false;
         }
         let ip = target.ip().to_canonical();
-        let Some(target_reach) = reach(ip) else { return false };
+        let Some(target_reach) = reach(ip) else {
+            return false;
+        };
         if self.addrs_allowed.contains(&ip) {
             return true;
         }

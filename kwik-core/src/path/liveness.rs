@@ -37,7 +37,9 @@ pub(crate) enum Verdict {
 
 impl Liveness {
     pub(crate) const fn new() -> Self {
-        Self { suspicion: Suspicion::None }
+        Self {
+            suspicion: Suspicion::None,
+        }
     }
 
     /// The path has work from now on (or has none any more).
@@ -121,7 +123,10 @@ mod tests {
             assert_eq!(live.on_timeout(now, MAX), Verdict::Probe);
         }
         assert!(live.on_other_heard(now), "the primary answers first");
-        assert_eq!(live.on_timeout(now + MAX - Duration::from_millis(1), MAX), Verdict::Wait);
+        assert_eq!(
+            live.on_timeout(now + MAX - Duration::from_millis(1), MAX),
+            Verdict::Wait
+        );
         assert_eq!(live.on_timeout(now + MAX, MAX), Verdict::Dead);
     }
 
@@ -142,7 +147,10 @@ mod tests {
     }
 
     impl ForTests for Instant {
-        #[expect(clippy::disallowed_methods, reason = "any instant will do as an origin")]
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any instant will do as an origin"
+        )]
         fn now_for_tests() -> Self {
             Self::now()
         }

@@ -192,7 +192,7 @@ impl Greeting {
 
     /// The ticket is this server's, for this client, and of this time [JOIN-4].
     fn check_join(&self, now: Now, join: &Join) -> Result<PeerKey, JoinError> {
-        let peer = self.context.peer.clone().ok_or(JoinError::Ticket)?;
+        let peer = self.context.peer.clone().ok_or(JoinError::Forged)?;
         let ticket = peer.verify_join(join, &self.exporter)?;
         let skew = self.context.config.server.clock_skew_max;
         ticket.check_time(now.unix_seconds, self.context.started_unix_seconds, skew)?;

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use super::ClientSession;
-use crate::aggregate::Source;
+use crate::aggregate::{Inserted, Source};
 use crate::carrier::{CarrierEnd, Carriers, Order, ReadState};
 use crate::config::Overlap;
 use crate::error::{Violation, code};
@@ -44,6 +44,8 @@ struct Landed {
     new_bytes: u64,
     conflicts: Vec<ByteRange>,
     reopened: RangeSet,
+    /// A secondary's bytes differ from the primary's own.
+    primary_differs: bool,
     violation: Option<Violation>,
 }
 
@@ -169,6 +171,7 @@ impl ClientSession {
             match recv.reassembly.insert(placed.start(), chunk, source) {
                 Ok(inserted) => {
                     stats.duplicate_bytes += inserted.duplicate_bytes;
+                    stats.conflict_bytes += inserted.conflict_bytes;
                     landed.add(placed, inserted);
                     ControlFlow::Continue(())
                 }
@@ -219,7 +222,6 @@ impl ClientSession {
         let buffered = self.streams.buffered_bytes(stream);
         self.stats.note_buffered(stream, buffered);
         for &range in &landed.conflicts {
-            self.stats.conflict_bytes += range.len();
             self.events.push_back(ClientEvent::Conflict { stream, range, path });
         }
         if !landed.reopened.is_empty() {
@@ -232,7 +234,7 @@ impl ClientSession {
         if let Some(violation) = landed.violation {
             return Err(violation);
         }
-        self.judge_conflict(path, header, stream, &landed.conflicts)
+        self.judge_conflict(path, header, stream, landed.primary_differs)
     }
 
     /// Under `Reject`, a secondary whose bytes differ from the primary's own loses its path. A
@@ -243,17 +245,12 @@ impl ClientSession {
         path: PathId,
         header: SegmentHeader,
         stream: StreamId,
-        conflicts: &[ByteRange],
+        primary_differs: bool,
     ) -> Result<(), Violation> {
         let rejects = self.config.client.overlap == Overlap::Reject && path != PathId::PRIMARY;
         let live = matches!(header.owner, SegmentOwner::Grant(grant)
             if self.ledger.get(grant).is_some_and(|held| held.is_live()));
-        let differs = |range: &ByteRange| {
-            self.streams
-                .aggregated(stream)
-                .is_some_and(|recv| recv.reassembly.is_primary(*range))
-        };
-        if rejects && live && conflicts.iter().any(differs) {
+        if rejects && live && primary_differs {
             return Err(Violation::Conflict(stream));
         }
         Ok(())
@@ -310,7 +307,7 @@ impl ClientSession {
 }
 
 impl Landed {
-    fn add(&mut self, placed: ByteRange, inserted: crate::aggregate::Inserted) {
+    fn add(&mut self, placed: ByteRange, inserted: Inserted) {
         self.new_bytes += inserted.new_bytes;
         if inserted.new_bytes > 0 {
             match self.runs.last_mut() {
@@ -321,7 +318,8 @@ impl Landed {
             }
         }
         self.conflicts.extend(inserted.conflict);
-        self.reopened.insert_all(&inserted.reopened.into_iter().collect());
+        self.reopened.insert_all(&inserted.reopened);
+        self.primary_differs |= inserted.primary_differs;
     }
 }
 

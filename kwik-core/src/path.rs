@@ -1,5 +1,9 @@
 //! Paths: the table of a session's connections, their states, and who may be dialled.
 
+pub(crate) mod dial;
+pub(crate) mod liveness;
+pub(crate) mod state;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -8,15 +8,24 @@
 //! [`Carriers`]: crate::carrier::Carriers
 //! [`Output`]: crate::carrier::Output
 
+mod client;
 mod control;
+mod greeting;
+mod primary;
+mod secondary;
 mod segment;
-
-pub(crate) mod primary;
 
 use std::sync::Arc;
 
+use crate::carrier::{Carriers, Now};
 use crate::config::Config;
 use crate::ticket::{MasterKey, PeerKey};
+
+/// The world of one call: the time, and QUIC.
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Now,
+    pub(crate) carriers: &'a mut dyn Carriers,
+}
 
 /// What the server sessions of an endpoint share.
 pub(crate) struct ServerContext {

@@ -58,7 +58,12 @@ pub(crate) struct SegmentBounds {
 
 impl SegmentWriter {
     pub(crate) fn new(owner: SegmentOwner, start: u64) -> Self {
-        Self { owner, next: start, open: None, last: None }
+        Self {
+            owner,
+            next: start,
+            open: None,
+            last: None,
+        }
     }
 
     /// The offset of the next byte.
@@ -78,7 +83,9 @@ impl SegmentWriter {
 
     /// How many bytes the open segment still takes, or a new one would.
     pub(crate) fn room(&self, bounds: SegmentBounds) -> u64 {
-        self.open.as_ref().map_or(bounds.segment_max_bytes, |open| open.end - self.next)
+        self.open
+            .as_ref()
+            .map_or(bounds.segment_max_bytes, |open| open.end - self.next)
     }
 
     /// Takes bytes off the front of `data`, in as many segments as it needs.
@@ -141,7 +148,11 @@ impl SegmentWriter {
         };
         let steps = self.next.saturating_sub(bounds.lowest) >> 20;
         carriers.set_priority(carrier, -i32::try_from(steps).unwrap_or(i32::MAX));
-        let header = SegmentHeader { owner: self.owner, offset: self.next }.encode();
+        let header = SegmentHeader {
+            owner: self.owner,
+            offset: self.next,
+        }
+        .encode();
         self.last = Some(carrier);
         self.open = Some(OpenSegment {
             carrier,
@@ -158,14 +169,20 @@ impl SegmentWriter {
         limit: u64,
         carriers: &mut dyn Carriers,
     ) -> Result<Option<CarrierId>, CarrierEnd> {
-        let Some(open) = self.open.as_mut() else { return Ok(None) };
+        let Some(open) = self.open.as_mut() else {
+            return Ok(None);
+        };
         let carrier = open.carrier;
         let room = open.end.min(limit).saturating_sub(self.next);
         let take = usize::try_from(room).unwrap_or(usize::MAX).min(data.len());
         let mut part = data.slice(..take);
-        let written = carriers
-            .write(carrier, &mut open.header)
-            .and_then(|_| if open.header.is_empty() { carriers.write(carrier, &mut part) } else { Ok(0) });
+        let written = carriers.write(carrier, &mut open.header).and_then(|_| {
+            if open.header.is_empty() {
+                carriers.write(carrier, &mut part)
+            } else {
+                Ok(0)
+            }
+        });
         let written = match written {
             Ok(written) => written,
             Err(end) => {

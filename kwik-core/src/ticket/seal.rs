@@ -203,10 +203,6 @@ impl SeqWindow {
 }
 
 /// The word and the bit of a sequence number.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "the remainder is below WINDOW_WORDS"
-)]
 const fn place(seq: u64) -> (usize, u64) {
     let word = (seq / 64) % WINDOW_WORDS as u64;
     (word as usize, 1 << (seq % 64))

@@ -86,6 +86,8 @@ pub struct ClientConfig {
     pub progress_interval: Duration,
     /// Bytes of frames queued for a path that has not joined yet.
     pub outbox_bytes_max: usize,
+    /// A retired path closes after so long, whatever it still has to bring.
+    pub retire_max: Duration,
     /// Paths that have ended and are still listed.
     pub path_history_max: usize,
 }
@@ -168,6 +170,7 @@ impl Default for ClientConfig {
             grants_per_path_max: 32,
             progress_interval: Duration::from_millis(100),
             outbox_bytes_max: 256 << 10,
+            retire_max: Duration::from_secs(10),
             path_history_max: 64,
         }
     }

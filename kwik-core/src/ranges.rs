@@ -131,6 +131,13 @@ impl RangeSet {
                 .is_some_and(|(_, &end)| end >= range.end())
     }
 
+    /// The range that has the byte before `at`.
+    #[must_use]
+    pub fn before(&self, at: u64) -> Option<ByteRange> {
+        let (&start, &end) = self.ranges.range(..at).next_back()?;
+        (end >= at).then(|| ByteRange::new(start, end)).flatten()
+    }
+
     /// Whether some byte of `range` is in the set.
     #[must_use]
     pub fn overlaps(&self, range: ByteRange) -> bool {
@@ -226,6 +233,13 @@ mod tests {
             prop_assert_eq!(set.bytes(), model.iter().filter(|&&bit| bit).count() as u64);
             let ranges: Vec<_> = set.iter().collect();
             prop_assert!(ranges.windows(2).all(|pair| pair[0].end() < pair[1].start()));
+
+            for at in 1..=LIMIT {
+                let before = set.before(at as u64);
+                prop_assert_eq!(before.is_some(), model[at - 1]);
+                prop_assert!(before.is_none_or(|range| ranges.contains(&range)));
+                prop_assert!(before.is_none_or(|range| (range.start()..=range.end()).contains(&(at as u64))));
+            }
 
             let probe = ByteRange::new(probe.0.min(probe.1), probe.0.max(probe.1)).expect("ordered");
             let bits = &model[usize::try_from(probe.start()).unwrap()..usize::try_from(probe.end()).unwrap()];

@@ -1,0 +1,158 @@
+//! Whether a secondary with work to do is still there [PATH-6].
+//!
+//! Owns the suspicion against one path. Silence alone proves nothing: the client itself may have
+//! been paused or cut off. So a quiet path is first probed together with the primary, and its
+//! silence counts only from the moment at which somebody else was heard after that probe.
+
+use std::time::{Duration, Instant};
+
+/// What is known about one path's silence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Liveness {
+    suspicion: Suspicion,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Suspicion {
+    /// Nothing is owed: no grant is outstanding.
+    None,
+    /// Heard, or given its first grant, at this time.
+    Heard(Instant),
+    /// Probed; nobody else was heard since.
+    Probed(Instant),
+    /// Silent since this time, although somebody else was heard.
+    Silent(Instant),
+}
+
+/// What a timeout brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing yet.
+    Wait,
+    /// Probe the path, and the primary beside it.
+    Probe,
+    /// The path is dead.
+    Dead,
+}
+
+impl Liveness {
+    pub(crate) const fn new() -> Self {
+        Self {
+            suspicion: Suspicion::None,
+        }
+    }
+
+    /// The path has work from now on (or has none any more).
+    pub(crate) fn set_working(&mut self, working: bool, now: Instant) {
+        match (working, self.suspicion) {
+            (true, Suspicion::None) => self.suspicion = Suspicion::Heard(now),
+            (false, _) => self.suspicion = Suspicion::None,
+            (true, Suspicion::Heard(_) | Suspicion::Probed(_) | Suspicion::Silent(_)) => {}
+        }
+    }
+
+    /// A datagram of this path arrived.
+    pub(crate) fn on_heard(&mut self, now: Instant) {
+        if self.suspicion != Suspicion::None {
+            self.suspicion = Suspicion::Heard(now);
+        }
+    }
+
+    /// A datagram of another path arrived. True if this path is to be probed once more: its silence
+    /// begins to count.
+    pub(crate) fn on_other_heard(&mut self, now: Instant) -> bool {
+        let counts = matches!(self.suspicion, Suspicion::Probed(_));
+        if counts {
+            self.suspicion = Suspicion::Silent(now);
+        }
+        counts
+    }
+
+    /// Whether the path was probed and has not answered.
+    pub(crate) fn is_suspect(&self) -> bool {
+        matches!(self.suspicion, Suspicion::Probed(_) | Suspicion::Silent(_))
+    }
+
+    /// When [`Self::on_timeout`] may have something to say.
+    pub(crate) fn deadline(&self, silence_max: Duration) -> Option<Instant> {
+        match self.suspicion {
+            Suspicion::None => None,
+            Suspicion::Heard(at) | Suspicion::Probed(at) => Some(at + silence_max / 3),
+            Suspicion::Silent(since) => Some(since + silence_max),
+        }
+    }
+
+    /// Judges the silence up to `now`.
+    pub(crate) fn on_timeout(&mut self, now: Instant, silence_max: Duration) -> Verdict {
+        if self.deadline(silence_max).is_none_or(|at| now < at) {
+            return Verdict::Wait;
+        }
+        match self.suspicion {
+            Suspicion::None => Verdict::Wait,
+            // An outage of everything: keep asking, blame nobody.
+            Suspicion::Heard(_) | Suspicion::Probed(_) => {
+                self.suspicion = Suspicion::Probed(now);
+                Verdict::Probe
+            }
+            Suspicion::Silent(_) => Verdict::Dead,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: Duration = Duration::from_millis(1500);
+
+    #[test]
+    fn a_path_without_work_is_never_suspected() {
+        let live = Liveness::new();
+        assert_eq!(live.deadline(MAX), None);
+    }
+
+    #[test]
+    fn silence_counts_only_while_somebody_else_is_heard() {
+        let start = Instant::now_for_tests();
+        let mut live = Liveness::new();
+        live.set_working(true, start);
+        // An outage of all: probes for a minute, and no verdict.
+        let mut now = start;
+        for _ in 0..120 {
+            now += Duration::from_millis(500);
+            assert_eq!(live.on_timeout(now, MAX), Verdict::Probe);
+        }
+        assert!(live.on_other_heard(now), "the primary answers first");
+        assert_eq!(
+            live.on_timeout(now + MAX - Duration::from_millis(1), MAX),
+            Verdict::Wait
+        );
+        assert_eq!(live.on_timeout(now + MAX, MAX), Verdict::Dead);
+    }
+
+    #[test]
+    fn an_answer_ends_the_suspicion() {
+        let start = Instant::now_for_tests();
+        let mut live = Liveness::new();
+        live.set_working(true, start);
+        assert_eq!(live.on_timeout(start + MAX, MAX), Verdict::Probe);
+        live.on_other_heard(start + MAX);
+        live.on_heard(start + MAX * 2);
+        assert_eq!(live.on_timeout(start + MAX * 2, MAX), Verdict::Wait);
+    }
+
+    /// A fixed point to count from: the core reads no clock, its tests neither.
+    trait ForTests {
+        fn now_for_tests() -> Self;
+    }
+
+    impl ForTests for Instant {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "any instant will do as an origin"
+        )]
+        fn now_for_tests() -> Self {
+            Self::now()
+        }
+    }
+}

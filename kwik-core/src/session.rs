@@ -1,0 +1,39 @@
+//! The session layer: the three roles, without QUIC.
+//!
+//! Owns what a client, a primary and a secondary know and do. Is fed [`Input`]s, acts through
+//! [`Carriers`], and leaves [`Output`]s and events behind. Buffers no application bytes but those
+//! that wait behind a hole of an aggregated stream.
+//!
+//! [`Input`]: crate::carrier::Input
+//! [`Carriers`]: crate::carrier::Carriers
+//! [`Output`]: crate::carrier::Output
+
+mod client;
+mod control;
+mod greeting;
+mod primary;
+mod secondary;
+mod segment;
+
+use std::sync::Arc;
+
+use crate::carrier::{Carriers, Now};
+use crate::config::Config;
+use crate::ticket::{MasterKey, PeerKey};
+
+/// The world of one call: the time, and QUIC.
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Now,
+    pub(crate) carriers: &'a mut dyn Carriers,
+}
+
+/// What the server sessions of an endpoint share.
+pub(crate) struct ServerContext {
+    pub(crate) config: Arc<Config>,
+    /// To issue tickets and seal commands as a primary.
+    pub(crate) master: Option<MasterKey>,
+    /// To check tickets and open commands as a secondary.
+    pub(crate) peer: Option<PeerKey>,
+    /// Wall-clock seconds at which the endpoint began; older tickets are refused.
+    pub(crate) started_unix_seconds: u64,
+}

@@ -1,0 +1,473 @@
+//! The client's session: one primary, any number of secondaries, streams of which the application
+//! never learns who wrote them.
+//!
+//! Owns the primary connection's control carrier and what all rooms of the client share. The rooms:
+//! `paths` (which secondaries there are), `grants` (what they may write), `segments` (what they
+//! wrote), `recv` and `window` (one aggregated stream), `credit` (how far they may go on), `streams`
+//! (what the application holds).
+
+mod credit;
+mod grants;
+mod paths;
+mod recv;
+mod segments;
+mod stats;
+mod streams;
+mod window;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::carrier::{Carriers, DialTarget, DownCause, Input, Now, Output};
+use crate::config::Config;
+use crate::error::{CloseReason, Misuse, StreamError, Violation, code};
+use crate::event::ClientEvent;
+use crate::grant::Ledger;
+use crate::ids::{CarrierId, GrantId, PathId, SessionId, StreamId};
+use crate::path::{PathInfo, PathPhase, PathRole};
+use crate::session::Cx;
+use crate::session::control::ControlChannel;
+use crate::ticket::JoinKey;
+use crate::wire::{ControlFrame, Hello};
+
+use paths::Paths;
+use segments::Inbound;
+pub use stats::ClientStats;
+use stats::Counters;
+use streams::Streams;
+use window::SessionWindow;
+
+/// A session at its client.
+pub(crate) struct ClientSession {
+    config: Arc<Config>,
+    join_key: JoinKey,
+    primary: Primary,
+    paths: Paths,
+    streams: Streams,
+    inbound: BTreeMap<CarrierId, Inbound>,
+    ledger: Ledger,
+    /// When revoked grants are final at the latest.
+    drains: BTreeSet<(Instant, GrantId)>,
+    window: SessionWindow,
+    stats: Counters,
+    outputs: VecDeque<Output>,
+    events: VecDeque<ClientEvent>,
+    closed: Option<CloseReason>,
+}
+
+/// The connection to the primary.
+struct Primary {
+    target: DialTarget,
+    control: Option<ControlChannel>,
+    session_id: Option<SessionId>,
+}
+
+impl ClientSession {
+    /// A session that begins by dialling its primary; `seed` makes its join key.
+    pub(crate) fn new(config: Arc<Config>, seed: &[u8; 32], target: DialTarget) -> Self {
+        let outputs = VecDeque::from([Output::Dial {
+            path: PathId::PRIMARY,
+            target: target.clone(),
+        }]);
+        Self {
+            join_key: JoinKey::from_seed(seed),
+            primary: Primary {
+                target,
+                control: None,
+                session_id: None,
+            },
+            paths: Paths::default(),
+            streams: Streams::new(u64::from(config.quic.bidi_streams_max)),
+            inbound: BTreeMap::new(),
+            ledger: Ledger::default(),
+            drains: BTreeSet::new(),
+            window: SessionWindow::new(&config.client),
+            stats: Counters::default(),
+            outputs,
+            events: VecDeque::new(),
+            closed: None,
+            config,
+        }
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<ClientEvent> {
+        self.events.pop_front()
+    }
+
+    /// Whether nothing more happens but what is queued.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
+    pub(crate) fn session_id(&self) -> Option<SessionId> {
+        self.primary.session_id
+    }
+
+    /// When [`Input::Timeout`] is wanted.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        if self.is_closed() {
+            return None;
+        }
+        let drain = self.drains.first().map(|&(at, _)| at);
+        let hole = self
+            .streams
+            .first_hole_since()
+            .map(|since| since + self.config.client.hole_max);
+        [self.path_deadline(), drain, hole]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Takes in what happened.
+    pub(crate) fn handle(&mut self, now: Now, input: Input, carriers: &mut dyn Carriers) {
+        if self.is_closed() {
+            return;
+        }
+        let cx = &mut Cx { now, carriers };
+        match input {
+            Input::PathUp {
+                path,
+                control,
+                exporter,
+            } => self.on_path_up(cx, path, control, &exporter),
+            Input::PathDown { path, cause } => self.on_path_down(cx, path, cause),
+            Input::Opened(carrier) => self.on_opened(cx, carrier),
+            Input::Readable(carrier) => self.on_readable(cx, carrier),
+            Input::Writable(carrier) => self.on_writable(cx, carrier),
+            Input::BidiCredit(PathId::PRIMARY) => self.on_stream_credit(),
+            Input::BidiCredit(_) | Input::UniCredit(_) => {}
+            Input::Stopped { carrier, code } => self.on_stopped(cx, carrier, code),
+            Input::Finished(carrier) => self.on_finished(carrier),
+            Input::Heard(path) => self.on_heard(cx, path),
+            Input::Timeout => self.on_timeout(cx),
+        }
+    }
+
+    fn on_path_up(
+        &mut self,
+        cx: &mut Cx<'_>,
+        path: PathId,
+        control: CarrierId,
+        exporter: &[u8; 32],
+    ) {
+        if path != PathId::PRIMARY {
+            return self.on_secondary_up(cx, path, control, exporter);
+        }
+        let hello = Hello {
+            join_key_thumbprint: self.join_key.thumbprint(),
+        };
+        let mut channel = ControlChannel::new(control);
+        channel.send(&ControlFrame::Hello(hello), cx.carriers);
+        self.primary.control = Some(channel);
+    }
+
+    fn on_path_down(&mut self, cx: &mut Cx<'_>, path: PathId, cause: DownCause) {
+        if path == PathId::PRIMARY {
+            tracing::info!(?cause, "the primary is lost");
+            self.end(cause.into(), code::NO_ERROR);
+        } else {
+            tracing::debug!(%path, ?cause, "connection to a secondary is lost");
+            self.on_path_ended(cx, path, PathPhase::Dead);
+        }
+    }
+
+    fn on_opened(&mut self, cx: &mut Cx<'_>, carrier: CarrierId) {
+        let result = match (carrier.path == PathId::PRIMARY, carrier.is_bidirectional()) {
+            (true, true) => {
+                self.on_stream_opened(carrier);
+                self.on_stream_readable(cx, carrier)
+            }
+            (_, false) => self.on_segment_opened(cx, carrier),
+            (false, true) => Err(Violation::Unexpected("stream opened by a secondary")),
+        };
+        self.judge(cx, carrier.path, result);
+    }
+
+    fn on_readable(&mut self, cx: &mut Cx<'_>, carrier: CarrierId) {
+        let result = if self.is_control(carrier) {
+            self.on_control_readable(cx, carrier.path)
+        } else if carrier.is_bidirectional() {
+            self.on_stream_readable(cx, carrier)
+        } else {
+            self.on_segment_readable(cx, carrier)
+        };
+        self.judge(cx, carrier.path, result);
+    }
+
+    /// A violation costs a secondary its path; the primary, the session.
+    fn judge(&mut self, cx: &mut Cx<'_>, path: PathId, result: Result<(), Violation>) {
+        let Err(violation) = result else { return };
+        if path == PathId::PRIMARY {
+            self.close_by_violation(violation);
+        } else {
+            self.on_secondary_violation(cx, path, &violation);
+        }
+    }
+
+    fn on_control_readable(&mut self, cx: &mut Cx<'_>, path: PathId) -> Result<(), Violation> {
+        while let Some(frame) = self.poll_frame(cx, path)? {
+            if path == PathId::PRIMARY {
+                self.on_primary_frame(cx, frame)?;
+            } else {
+                self.on_secondary_frame(cx, path, frame)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn poll_frame(
+        &mut self,
+        cx: &mut Cx<'_>,
+        path: PathId,
+    ) -> Result<Option<ControlFrame>, Violation> {
+        match self.channel(path) {
+            Some(channel) => channel.poll_frame(cx.carriers),
+            None => Ok(None),
+        }
+    }
+
+    fn on_primary_frame(&mut self, cx: &mut Cx<'_>, frame: ControlFrame) -> Result<(), Violation> {
+        if self.primary.session_id.is_none() && !matches!(frame, ControlFrame::Welcome(_)) {
+            return Err(Violation::Unexpected("frame before WELCOME"));
+        }
+        match frame {
+            ControlFrame::Welcome(welcome) => self.on_welcome(welcome.session),
+            ControlFrame::AddPath(frame) => self.on_add_path(cx, frame),
+            ControlFrame::RetirePath(frame) => self.on_retire_path(cx, &frame),
+            ControlFrame::Aggregate(frame) => self.on_aggregate(cx, &frame),
+            ControlFrame::FinalSize(frame) => self.on_final_size(cx, &frame),
+            ControlFrame::Grant(frame) => self.on_grant(cx, frame),
+            ControlFrame::Revoke(frame) => self.on_revoke(cx, &frame),
+            ControlFrame::Raw(frame) => self.on_raw(cx, frame),
+            ControlFrame::Hello(_)
+            | ControlFrame::PathStatus(_)
+            | ControlFrame::GrantStatus(_)
+            | ControlFrame::Hole(_)
+            | ControlFrame::StreamDone(_)
+            | ControlFrame::MaxOffset(_)
+            | ControlFrame::Join(_)
+            | ControlFrame::Joined(_)
+            | ControlFrame::Refused(_)
+            | ControlFrame::GrantRefused(_)
+            | ControlFrame::GrantDone(_) => Err(Violation::Unexpected(frame.name())),
+        }
+    }
+
+    fn on_secondary_frame(
+        &mut self,
+        cx: &mut Cx<'_>,
+        path: PathId,
+        frame: ControlFrame,
+    ) -> Result<(), Violation> {
+        match frame {
+            ControlFrame::Joined(_) => self.on_joined(cx, path),
+            ControlFrame::Refused(refused) => {
+                tracing::info!(%path, code = refused.code, "secondary refused the join");
+                self.end_path(cx, path, PathPhase::Dead, code::PATH_ENDED);
+                Ok(())
+            }
+            ControlFrame::GrantRefused(frame) => {
+                self.on_grant_refused(cx, path, frame.grant, frame.code)
+            }
+            ControlFrame::GrantDone(frame) => self.on_grant_done(cx, path, &frame),
+            ControlFrame::Hello(_)
+            | ControlFrame::PathStatus(_)
+            | ControlFrame::GrantStatus(_)
+            | ControlFrame::Hole(_)
+            | ControlFrame::StreamDone(_)
+            | ControlFrame::MaxOffset(_)
+            | ControlFrame::Welcome(_)
+            | ControlFrame::AddPath(_)
+            | ControlFrame::RetirePath(_)
+            | ControlFrame::Aggregate(_)
+            | ControlFrame::FinalSize(_)
+            | ControlFrame::Grant(_)
+            | ControlFrame::Revoke(_)
+            | ControlFrame::Raw(_)
+            | ControlFrame::Join(_) => Err(Violation::Unexpected(frame.name())),
+        }
+    }
+
+    fn on_welcome(&mut self, session: SessionId) -> Result<(), Violation> {
+        if self.primary.session_id.replace(session).is_some() {
+            return Err(Violation::Unexpected("second WELCOME"));
+        }
+        tracing::info!(%session, "session established");
+        self.events.push_back(ClientEvent::Connected);
+        Ok(())
+    }
+
+    fn on_writable(&mut self, cx: &mut Cx<'_>, carrier: CarrierId) {
+        if !self.is_control(carrier) {
+            self.on_stream_writable(carrier);
+        } else if let Some(channel) = self.channel(carrier.path) {
+            channel.flush(cx.carriers);
+        }
+    }
+
+    fn on_stopped(&mut self, cx: &mut Cx<'_>, carrier: CarrierId, code: u64) {
+        if self.is_control(carrier) {
+            self.judge(
+                cx,
+                carrier.path,
+                Err(Violation::Unexpected("STOP_SENDING of the control carrier")),
+            );
+        } else {
+            self.on_stream_stopped(carrier, code, cx.carriers);
+        }
+    }
+
+    fn on_finished(&mut self, carrier: CarrierId) {
+        if !self.is_control(carrier) {
+            self.on_stream_finished(carrier);
+        }
+    }
+
+    fn on_timeout(&mut self, cx: &mut Cx<'_>) {
+        self.on_path_timeouts(cx);
+        self.on_grant_timeouts(cx);
+        self.on_hole_timeouts(cx);
+    }
+
+    fn channel(&mut self, path: PathId) -> Option<&mut ControlChannel> {
+        if path == PathId::PRIMARY {
+            self.primary.control.as_mut()
+        } else {
+            self.paths.get_mut(path)?.control.as_mut()
+        }
+    }
+
+    fn is_control(&mut self, carrier: CarrierId) -> bool {
+        self.channel(carrier.path)
+            .is_some_and(|channel| channel.carrier() == carrier)
+    }
+
+    fn send_primary(&mut self, cx: &mut Cx<'_>, frame: &ControlFrame) {
+        if let Some(channel) = self.channel(PathId::PRIMARY) {
+            channel.send(frame, cx.carriers);
+        }
+    }
+
+    fn send_secondary(&mut self, cx: &mut Cx<'_>, path: PathId, frame: &ControlFrame) {
+        if let Some(channel) = self.channel(path) {
+            channel.send(frame, cx.carriers);
+        }
+    }
+
+    /// Counts bytes that nobody had brought before.
+    fn count_received(&mut self, path: PathId, bytes: u64) {
+        if path == PathId::PRIMARY {
+            self.stats.primary_bytes += bytes;
+        } else if let Some(path) = self.paths.get_mut(path) {
+            path.received_bytes += bytes;
+        }
+    }
+
+    /// All paths, the primary's first.
+    pub(crate) fn paths(&self, carriers: &dyn Carriers) -> Vec<PathInfo> {
+        let phase = match (&self.closed, self.primary.session_id) {
+            (Some(_), _) => PathPhase::Dead,
+            (None, Some(_)) => PathPhase::Active,
+            (None, None) => PathPhase::Dialing,
+        };
+        let primary = PathInfo {
+            path: PathId::PRIMARY,
+            role: PathRole::Primary,
+            phase,
+            addr: Some(self.primary.target.addr),
+            received_bytes: self.stats.primary_bytes,
+            rtt: None,
+            lost_packets: 0,
+        };
+        let mut infos: Vec<PathInfo> = std::iter::once(primary).chain(self.paths.infos()).collect();
+        for info in &mut infos {
+            if let Some(stats) = carriers.path_stats(info.path) {
+                info.rtt = Some(stats.rtt);
+                info.lost_packets = stats.lost_packets;
+            }
+        }
+        infos
+    }
+
+    pub(crate) fn stats(&self) -> ClientStats {
+        let control = self
+            .primary
+            .control
+            .as_ref()
+            .map_or(0, ControlChannel::bytes);
+        self.stats.public(control + self.paths.control_bytes())
+    }
+
+    /// Closes the session at once; what is in flight is lost.
+    pub(crate) fn close(&mut self, code: u64) {
+        if !self.is_closed() {
+            self.end(CloseReason::Local, code);
+        }
+    }
+
+    fn close_by_violation(&mut self, violation: Violation) {
+        tracing::warn!(%violation, "the primary broke the protocol");
+        let code = violation.code();
+        self.end(CloseReason::Violation(violation), code);
+    }
+
+    /// The session has ended: every connection is closed.
+    fn end(&mut self, reason: CloseReason, code: u64) {
+        if self.is_closed() {
+            return;
+        }
+        for path in std::iter::once(PathId::PRIMARY).chain(self.paths.live.keys().copied()) {
+            self.outputs.push_back(Output::Close { path, code });
+        }
+        self.inbound.clear();
+        self.events.push_back(ClientEvent::Closed(reason.clone()));
+        self.closed = Some(reason);
+    }
+
+    fn check_open(&self) -> Result<(), Misuse> {
+        if self.is_closed() {
+            Err(Misuse::Closed)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_stream_open(&self) -> Result<(), StreamError> {
+        match &self.closed {
+            None => Ok(()),
+            Some(reason) => Err(StreamError::SessionLost(reason.clone())),
+        }
+    }
+
+    fn lost_error(&self) -> StreamError {
+        StreamError::SessionLost(self.closed.clone().unwrap_or(CloseReason::Local))
+    }
+}
+
+impl From<DownCause> for CloseReason {
+    fn from(cause: DownCause) -> Self {
+        match cause {
+            DownCause::TimedOut => Self::TimedOut,
+            DownCause::ClosedByPeer(code) => Self::Peer(code),
+            DownCause::PinMismatch => Self::PinMismatch,
+            DownCause::ClosedLocally => Self::Local,
+            DownCause::Failed(text) => Self::Failed(text),
+        }
+    }
+}
+
+/// Streams by the carrier that they are.
+impl From<StreamId> for CarrierId {
+    fn from(stream: StreamId) -> Self {
+        Self {
+            path: PathId::PRIMARY,
+            stream: stream.0,
+        }
+    }
+}

@@ -1,0 +1,488 @@
+//! The grants that pass through a client: forwarded to their secondary, watched, and answered to the
+//! primary with exactly one final status each [GRANT-3].
+//!
+//! Owns the clocks of grants. The accounts are kept by [`Ledger`](crate::grant::Ledger).
+
+use std::time::Instant;
+
+use super::ClientSession;
+use crate::error::Violation;
+use crate::grant::{Authority, Final, GrantIds, Held};
+use crate::ids::{ByteRange, GrantId, PathId, StreamId};
+use crate::path::PathPhase;
+use crate::ranges::RangeSet;
+use crate::session::Cx;
+use crate::wire::{
+    ControlFrame, Extent, Grant, GrantDone, GrantOutcome, GrantStatus, Hole, LostReason, Raw,
+    Revoke, split_ranges,
+};
+
+impl ClientSession {
+    /// GRANT: the primary gives a range of a stream to a path.
+    pub(super) fn on_grant(&mut self, cx: &mut Cx<'_>, frame: Grant) -> Result<(), Violation> {
+        if !self.ledger.is_new(frame.grant) {
+            return Err(Violation::Unexpected("grant id"));
+        }
+        if !self.paths.was_named(frame.path) {
+            return Err(Violation::Unexpected("path id in GRANT"));
+        }
+        self.ledger.note(frame.grant);
+        self.stats.grants += 1;
+        let range = frame.extent.range();
+        let Some(recv) = self.aggregated_for_grant(frame.stream, range)? else {
+            self.answer_unheld(cx, frame.grant, LostReason::Gone, range, frame.extent);
+            return Ok(());
+        };
+        let wanted = clipped(range, recv.final_size());
+        let missing = recv.reassembly.missing_in(wanted);
+        recv.on_covered(wanted);
+        if missing.is_empty() && !frame.extent.is_open() {
+            self.tell(cx, frame.grant, GrantOutcome::Done { end: wanted.end() });
+            return Ok(());
+        }
+        let Some(phase) = self
+            .paths
+            .live
+            .get(&frame.path)
+            .map(|path| path.state.phase())
+        else {
+            self.answer_unheld(cx, frame.grant, LostReason::Path, range, frame.extent);
+            return Ok(());
+        };
+        if self.ledger.unanswered_on(frame.path) >= self.config.client.grants_per_path_max {
+            return Err(Violation::ExcessiveLoad("grants on a path"));
+        }
+        let held = Held::new(
+            frame.path,
+            frame.stream,
+            wanted,
+            frame.extent.is_open(),
+            missing,
+        );
+        self.ledger.give(frame.grant, held);
+        match phase {
+            PathPhase::Active => self.forward_grant(cx, frame),
+            PathPhase::Dialing | PathPhase::Joining => self.queue_grant(cx, frame),
+            PathPhase::Retiring | PathPhase::Dead | PathPhase::Retired => {
+                self.lose(cx, frame.grant, LostReason::Path);
+            }
+        }
+        Ok(())
+    }
+
+    /// RAW: a message of the primary for a secondary.
+    pub(super) fn on_raw(&mut self, cx: &mut Cx<'_>, frame: Raw) -> Result<(), Violation> {
+        if !self.paths.was_named(frame.path) {
+            return Err(Violation::Unexpected("path id in RAW"));
+        }
+        let id = frame.path;
+        let Some(path) = self.paths.get_mut(id) else {
+            return Ok(());
+        };
+        match path.state.phase() {
+            PathPhase::Active | PathPhase::Retiring => {
+                self.forward(cx, id, ControlFrame::Raw(frame))
+            }
+            PathPhase::Dialing | PathPhase::Joining => {
+                // A message that finds no room is dropped: it promises nothing.
+                self.queue(id, ControlFrame::Raw(frame));
+            }
+            PathPhase::Dead | PathPhase::Retired => {}
+        }
+        Ok(())
+    }
+
+    /// REVOKE: the primary takes a grant back, wholly or from an offset on.
+    pub(super) fn on_revoke(&mut self, cx: &mut Cx<'_>, frame: &Revoke) -> Result<(), Violation> {
+        if self.ledger.is_new(frame.grant) {
+            return Err(Violation::Unexpected("grant id in REVOKE"));
+        }
+        self.shrink(cx, frame.grant, frame.end, LostReason::Revoked);
+        Ok(())
+    }
+
+    /// Nothing of a grant is wanted from `end` on. A grant that loses all of it drains.
+    pub(super) fn shrink(&mut self, cx: &mut Cx<'_>, grant: GrantId, end: u64, reason: LostReason) {
+        let Some(held) = self.ledger.get(grant).filter(|held| held.is_live()) else {
+            return;
+        };
+        if end >= held.range.end() {
+            return;
+        }
+        if end <= held.range.start() {
+            if held.is_forwarded() {
+                self.drain(cx, grant);
+            } else {
+                self.lose(cx, grant, reason);
+            }
+        } else {
+            self.ledger.clip(grant, end);
+            self.revoke_at_secondary(cx, grant, end);
+            self.settle(cx, &GrantIds::from_elem(grant, 1));
+        }
+    }
+
+    /// Takes a grant back at its secondary; the final status waits for what is on its way.
+    fn drain(&mut self, cx: &mut Cx<'_>, grant: GrantId) {
+        if self.ledger.drain(grant) {
+            self.drains
+                .insert((cx.now.monotonic + self.config.client.grant_drain_max, grant));
+            self.revoke_at_secondary(cx, grant, 0);
+        }
+    }
+
+    fn revoke_at_secondary(&mut self, cx: &mut Cx<'_>, grant: GrantId, end: u64) {
+        let Some(held) = self.ledger.get(grant).filter(|held| held.is_forwarded()) else {
+            return;
+        };
+        if !held.is_written_whole() {
+            let path = held.path;
+            self.forward(cx, path, ControlFrame::Revoke(Revoke { grant, end }));
+        }
+    }
+
+    /// GRANT_DONE: a secondary writes no more for a grant. Its bytes may still be on their way, so
+    /// this ends nothing by itself [GRANT-6].
+    pub(super) fn on_grant_done(
+        &mut self,
+        cx: &mut Cx<'_>,
+        path: PathId,
+        frame: &GrantDone,
+    ) -> Result<(), Violation> {
+        match self.ledger.authority(path, frame.grant) {
+            Authority::Never => return Err(Violation::OutsideGrant(frame.grant)),
+            Authority::Ended => return Ok(()),
+            Authority::Granted(..) => {}
+        }
+        self.ledger
+            .on_written(frame.grant, &frame.written, frame.more);
+        self.settle(cx, &GrantIds::from_elem(frame.grant, 1));
+        if let Some(held) = self.ledger.get(frame.grant)
+            && held.is_written_whole()
+            && !held.is_unanswered()
+        {
+            self.ledger.forget(frame.grant);
+        }
+        Ok(())
+    }
+
+    /// GRANT_REFUSED: a secondary will not fill a grant.
+    pub(super) fn on_grant_refused(
+        &mut self,
+        cx: &mut Cx<'_>,
+        path: PathId,
+        grant: GrantId,
+        code: u64,
+    ) -> Result<(), Violation> {
+        match self.ledger.authority(path, grant) {
+            Authority::Never => return Err(Violation::OutsideGrant(grant)),
+            Authority::Ended => return Ok(()),
+            Authority::Granted(..) => {}
+        }
+        self.ledger.on_written(grant, &[], false);
+        self.lose(cx, grant, LostReason::Refused(code));
+        Ok(())
+    }
+
+    /// Answers those of these grants that have come to their end.
+    pub(super) fn settle(&mut self, cx: &mut Cx<'_>, grants: &[GrantId]) {
+        for &grant in grants {
+            let Some(end) = self.ledger.due(grant) else {
+                continue;
+            };
+            let Some(held) = self.ledger.get(grant) else {
+                continue;
+            };
+            let reason = if held.is_live() {
+                LostReason::Short
+            } else {
+                LostReason::Revoked
+            };
+            let superfluous = held.is_forwarded() && !held.is_written_whole() && held.is_live();
+            if superfluous && self.inbound_of(grant).is_none() {
+                // Others brought the bytes first: its secondary need not.
+                self.revoke_at_secondary(cx, grant, 0);
+            }
+            self.answer(cx, grant, end, reason);
+        }
+    }
+
+    /// Declares a grant lost as of now: exactly what is missing is reported, once.
+    pub(super) fn lose(&mut self, cx: &mut Cx<'_>, grant: GrantId, reason: LostReason) {
+        if let Some(end) = self.ledger.cut_short(grant) {
+            self.answer(cx, grant, end, reason);
+        }
+    }
+
+    /// All grants of a path that has ended.
+    pub(super) fn lose_grants_of(&mut self, cx: &mut Cx<'_>, path: PathId, reason: LostReason) {
+        let grants: GrantIds = self.ledger.on_path(path).map(|(id, _)| id).collect();
+        for grant in grants {
+            self.lose(cx, grant, reason);
+            self.ledger.forget(grant);
+        }
+        self.ledger.forget_path(path);
+        self.streams.forget_path(path);
+    }
+
+    /// All grants of a stream whose receiving half has ended at this end [GRANT-11].
+    pub(super) fn lose_grants_of_stream(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
+        let grants: GrantIds = self.ledger.on_stream(stream).map(|(id, _)| id).collect();
+        for grant in grants {
+            self.drain(cx, grant);
+            self.lose(cx, grant, LostReason::Gone);
+        }
+    }
+
+    /// Tells the final status of a grant and lets go of it.
+    fn answer(&mut self, cx: &mut Cx<'_>, grant: GrantId, end: Final, reason: LostReason) {
+        let Some(held) = self.ledger.get(grant) else {
+            return;
+        };
+        let (path, stream) = (held.path, held.stream);
+        tracing::debug!(%grant, %path, %stream, ?end, ?reason, "grant ended");
+        self.ledger.on_answered(grant);
+        match end {
+            Final::Done { end } => self.tell(cx, grant, GrantOutcome::Done { end }),
+            Final::Short { end, missing } => {
+                self.note_lost(cx, stream, &missing);
+                self.tell_lost(cx, grant, reason, end, &missing);
+            }
+        }
+        self.drop_waiting(path, grant);
+        let working = self.ledger.unanswered_on(path) > 0;
+        if let Some(path) = self.paths.get_mut(path) {
+            path.progressed.remove(&grant);
+            path.liveness.set_working(working, cx.now.monotonic);
+        }
+        self.end_retiring(cx, path);
+    }
+
+    /// A grant that is answered before it was held.
+    fn answer_unheld(
+        &mut self,
+        cx: &mut Cx<'_>,
+        grant: GrantId,
+        reason: LostReason,
+        range: ByteRange,
+        extent: Extent,
+    ) {
+        let (end, missing) = match extent {
+            Extent::Fixed(range) => (range.end(), RangeSet::from(range)),
+            Extent::Open { start } => (start, RangeSet::new()),
+        };
+        tracing::debug!(%grant, %range, ?reason, "grant not taken");
+        self.tell_lost(cx, grant, reason, end, &missing);
+    }
+
+    fn tell_lost(
+        &mut self,
+        cx: &mut Cx<'_>,
+        grant: GrantId,
+        reason: LostReason,
+        end: u64,
+        missing: &RangeSet,
+    ) {
+        let mut lists = split_ranges(missing).into_iter().peekable();
+        while let Some(missing) = lists.next() {
+            let more = lists.peek().is_some();
+            self.tell(
+                cx,
+                grant,
+                GrantOutcome::Lost {
+                    reason,
+                    end,
+                    missing,
+                    more,
+                },
+            );
+        }
+    }
+
+    fn tell(&mut self, cx: &mut Cx<'_>, grant: GrantId, outcome: GrantOutcome) {
+        self.send_primary(
+            cx,
+            &ControlFrame::GrantStatus(GrantStatus { grant, outcome }),
+        );
+    }
+
+    /// HOLE: bytes that had been present are missing again, and no grant brings them.
+    pub(super) fn tell_hole(&mut self, cx: &mut Cx<'_>, stream: StreamId, missing: &RangeSet) {
+        for ranges in split_ranges(missing) {
+            self.send_primary(cx, &ControlFrame::Hole(Hole { stream, ranges }));
+        }
+    }
+
+    /// Hands a grant to its secondary, stamped with the credit of this moment [FLOW-4].
+    fn forward_grant(&mut self, cx: &mut Cx<'_>, mut frame: Grant) {
+        let (path, grant) = (frame.path, frame.grant);
+        let Some(held) = self.ledger.get(grant) else {
+            return;
+        };
+        let (wanted, range) = (held.range, frame.extent.range());
+        if let Some(recv) = self.streams.aggregated_mut(frame.stream) {
+            frame.max_offset = recv.window.tell(path);
+        }
+        self.ledger.on_forwarded(grant, range);
+        self.forward(cx, path, ControlFrame::Grant(frame));
+        if wanted.end() < range.end() {
+            self.revoke_at_secondary(cx, grant, wanted.end());
+        }
+        if let Some(path) = self.paths.get_mut(path) {
+            path.liveness.set_working(true, cx.now.monotonic);
+        }
+        self.arm_start(cx, path);
+    }
+
+    /// Keeps a frame for a path that has not joined; false if there is no room for it.
+    fn queue(&mut self, id: PathId, frame: ControlFrame) -> bool {
+        let room = self.config.client.outbox_bytes_max;
+        let Some(path) = self.paths.get_mut(id) else {
+            return false;
+        };
+        let size = frame.encoded_len();
+        let fits = path.waiting_bytes + size <= room;
+        if fits {
+            path.waiting_bytes += size;
+            path.waiting.push_back(frame);
+        }
+        fits
+    }
+
+    fn queue_grant(&mut self, cx: &mut Cx<'_>, frame: Grant) {
+        let (path, grant) = (frame.path, frame.grant);
+        if !self.queue(path, ControlFrame::Grant(frame)) {
+            self.lose(cx, grant, LostReason::Limit);
+        }
+    }
+
+    /// A grant that ended before its path joined is not forwarded.
+    fn drop_waiting(&mut self, path: PathId, grant: GrantId) {
+        if let Some(path) = self.paths.get_mut(path)
+            && let Some(at) = path.waiting.iter().position(
+                |frame| matches!(frame, ControlFrame::Grant(waiting) if waiting.grant == grant),
+            )
+            && let Some(frame) = path.waiting.remove(at)
+        {
+            path.waiting_bytes -= frame.encoded_len();
+        }
+    }
+
+    /// Sends a frame to a secondary.
+    pub(super) fn forward(&mut self, cx: &mut Cx<'_>, id: PathId, frame: ControlFrame) {
+        if let ControlFrame::Grant(grant) = frame {
+            // Only the stamp of `forward_grant` makes it fit to be sent.
+            if self
+                .ledger
+                .get(grant.grant)
+                .is_some_and(|held| held.is_forwarded())
+            {
+                self.send_secondary(cx, id, &ControlFrame::Grant(grant));
+            } else {
+                self.forward_grant(cx, grant);
+            }
+        } else {
+            self.send_secondary(cx, id, &frame);
+        }
+    }
+
+    /// Bytes came from a path: its clock begins anew, and its grants have progress to report.
+    pub(super) fn on_path_bytes(&mut self, cx: &mut Cx<'_>, id: PathId, grant: GrantId) {
+        let now = cx.now.monotonic;
+        let (start, progress) = (
+            self.config.client.grant_start_max,
+            self.config.client.progress_interval,
+        );
+        if let Some(path) = self.paths.get_mut(id) {
+            path.start_deadline = Some(now + start);
+            path.progressed.insert(grant);
+            path.progress_due.get_or_insert(now + progress);
+        }
+    }
+
+    /// The path's clock runs from now on, if it has something to write and may.
+    pub(super) fn arm_start(&mut self, cx: &mut Cx<'_>, id: PathId) {
+        let deadline = cx.now.monotonic + self.config.client.grant_start_max;
+        if !self.credited_grants(id).is_empty()
+            && let Some(path) = self.paths.get_mut(id)
+        {
+            path.start_deadline.get_or_insert(deadline);
+        }
+    }
+
+    /// Live grants of a path whose lowest missing byte has credit.
+    fn credited_grants(&self, path: PathId) -> GrantIds {
+        let credited = |held: &Held| {
+            let told = self
+                .streams
+                .aggregated(held.stream)
+                .map_or(0, |recv| recv.window.told(path));
+            held.is_live()
+                && held.is_forwarded()
+                && held.lowest_missing().is_some_and(|at| at < told)
+        };
+        self.ledger
+            .on_path(path)
+            .filter(|(_, held)| credited(held))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// Judges the clocks of grants up to now.
+    pub(super) fn on_grant_timeouts(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now.monotonic;
+        while let Some(&(at, grant)) = self.drains.first()
+            && at <= now
+        {
+            self.drains.remove(&(at, grant));
+            self.lose(cx, grant, LostReason::Revoked);
+            self.ledger.forget(grant);
+        }
+        let ids: Vec<PathId> = self.paths.live.keys().copied().collect();
+        for id in ids {
+            self.on_start_deadline(cx, id, now);
+            self.report_progress(cx, id, now);
+        }
+    }
+
+    /// Nothing came of a path for too long: all that it could have written is lost.
+    fn on_start_deadline(&mut self, cx: &mut Cx<'_>, id: PathId, now: Instant) {
+        let Some(path) = self.paths.get_mut(id) else {
+            return;
+        };
+        if path.start_deadline.is_none_or(|at| now < at) {
+            return;
+        }
+        path.start_deadline = None;
+        if path.liveness.is_suspect() {
+            // Perhaps an outage of everything; silence has its own clock.
+            path.start_deadline = Some(now + self.config.client.grant_start_max);
+            return;
+        }
+        for grant in self.credited_grants(id) {
+            self.drain(cx, grant);
+            self.lose(cx, grant, LostReason::NotStarted);
+        }
+    }
+
+    fn report_progress(&mut self, cx: &mut Cx<'_>, id: PathId, now: Instant) {
+        let Some(path) = self.paths.get_mut(id) else {
+            return;
+        };
+        if path.progress_due.is_none_or(|at| now < at) {
+            return;
+        }
+        path.progress_due = None;
+        for grant in std::mem::take(&mut path.progressed) {
+            if let Some(present) = self.ledger.progress(grant) {
+                self.tell(cx, grant, GrantOutcome::Progress { present });
+            }
+        }
+    }
+}
+
+/// The part of a range below the final size.
+fn clipped(range: ByteRange, final_size: Option<u64>) -> ByteRange {
+    let end = final_size.map_or(range.end(), |size| size.clamp(range.start(), range.end()));
+    ByteRange::new(range.start(), end).unwrap_or(range)
+}

@@ -1,0 +1,186 @@
+//! The receiving half of an aggregated stream at the client.
+//!
+//! Owns what is known about the stream: where its plain part ends, its reassembly, its final size,
+//! its credit, and which of its bytes were reported lost. Never sees a grant or a carrier.
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::window::StreamWindow;
+use crate::aggregate::Reassembly;
+use crate::error::Violation;
+use crate::ids::{ByteRange, StreamId};
+use crate::ranges::RangeSet;
+
+/// An aggregated stream.
+pub(super) struct AggregatedRecv {
+    /// Bytes that travel on the stream's own carrier.
+    pub(super) plain_end: u64,
+    /// How many of them were read.
+    pub(super) plain_read: u64,
+    /// Everything behind them.
+    pub(super) reassembly: Reassembly,
+    pub(super) window: StreamWindow,
+    final_size: Option<u64>,
+    /// STREAM_DONE is sent.
+    pub(super) done_sent: bool,
+    /// The primary gave the stream up, with this code.
+    pub(super) reset: Option<u64>,
+    /// Bytes reported lost, not granted again since and not arrived.
+    uncovered: RangeSet,
+    /// Bytes ever reported lost that have not arrived: what comes of them counts as granted again.
+    lost: RangeSet,
+    /// Since when the reader waits at an uncovered byte.
+    hole_since: Option<Instant>,
+    /// It has waited for too long, and the application has been woken.
+    hole_expired: bool,
+}
+
+impl AggregatedRecv {
+    pub(super) fn new(
+        plain_end: u64,
+        plain_read: u64,
+        reassembly: Reassembly,
+        window: StreamWindow,
+    ) -> Self {
+        Self {
+            plain_end,
+            plain_read,
+            reassembly,
+            window,
+            final_size: None,
+            done_sent: false,
+            reset: None,
+            uncovered: RangeSet::new(),
+            lost: RangeSet::new(),
+            hole_since: None,
+            hole_expired: false,
+        }
+    }
+
+    /// One past the last byte that was read.
+    pub(super) fn cursor(&self) -> u64 {
+        if self.plain_read < self.plain_end {
+            self.plain_read
+        } else {
+            self.reassembly.cursor()
+        }
+    }
+
+    pub(super) fn final_size(&self) -> Option<u64> {
+        self.final_size
+    }
+
+    /// The primary says where the stream ends.
+    ///
+    /// # Errors
+    ///
+    /// A second, different size, or one below a byte that is here [END-3].
+    pub(super) fn set_final_size(&mut self, stream: StreamId, size: u64) -> Result<(), Violation> {
+        let below = size < self.plain_end || size < self.reassembly.cursor();
+        let beyond = self.reassembly.highest() > size;
+        if below || beyond || self.final_size.is_some_and(|known| known != size) {
+            return Err(Violation::FinalSize(stream));
+        }
+        self.final_size = Some(size);
+        self.uncovered.remove(ByteRange::from(size));
+        Ok(())
+    }
+
+    /// Whether every byte up to the final size was read.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.plain_read == self.plain_end && self.final_size == Some(self.reassembly.cursor())
+    }
+
+    /// Whether every byte up to the final size is here.
+    pub(super) fn is_complete(&self) -> bool {
+        self.final_size
+            .is_some_and(|size| self.reassembly.contiguous_end() >= size)
+    }
+
+    /// Whether a read of the segments would yield something: bytes or the end.
+    pub(super) fn has_next(&self) -> bool {
+        self.reset.is_some()
+            || self.plain_read == self.plain_end
+                && (self.reassembly.contiguous_end() > self.reassembly.cursor() || self.is_at_end())
+    }
+
+    /// Hands the next bytes behind the plain part to `sink`, at most `max`; false if it broke off.
+    pub(super) fn read(
+        &mut self,
+        mut max: usize,
+        sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
+    ) -> bool {
+        while max > 0 {
+            let Some(chunk) = self.reassembly.read(max) else {
+                return true;
+            };
+            max -= chunk.len();
+            if sink(chunk).is_break() {
+                return false;
+            }
+        }
+        false
+    }
+
+    /// These bytes are here now. Returns how many of them had been reported lost.
+    pub(super) fn on_present(&mut self, range: ByteRange) -> u64 {
+        if !self.uncovered.is_empty() {
+            self.uncovered.remove(range);
+        }
+        if self.lost.is_empty() {
+            0
+        } else {
+            self.lost.remove(range)
+        }
+    }
+
+    /// These bytes were reported lost.
+    pub(super) fn on_lost(&mut self, missing: &RangeSet) {
+        self.lost.insert_all(missing);
+        self.uncovered.insert_all(missing);
+        if let Some(size) = self.final_size {
+            self.uncovered.remove(ByteRange::from(size));
+        }
+    }
+
+    /// Somebody is to bring these bytes.
+    pub(super) fn on_covered(&mut self, range: ByteRange) {
+        self.uncovered.remove(range);
+    }
+
+    /// The hole at which the reader waits, if nobody is to fill it.
+    pub(super) fn hole(&self) -> Option<ByteRange> {
+        let cursor = self.reassembly.cursor();
+        let at = ByteRange::with_len(cursor, 1)?;
+        if self.plain_read < self.plain_end || !self.uncovered.overlaps(at) {
+            return None;
+        }
+        self.uncovered.within(ByteRange::from(cursor)).first()
+    }
+
+    /// Starts or stops the clock of the hole at which the reader waits.
+    pub(super) fn watch_hole(&mut self, now: Instant) {
+        self.hole_since = self.hole().and(self.hole_since.or(Some(now)));
+        self.hole_expired &= self.hole_since.is_some();
+    }
+
+    /// Since when the reader has been waiting, until it is told that this was too long.
+    pub(super) fn hole_since(&self) -> Option<Instant> {
+        self.hole_since.filter(|_| !self.hole_expired)
+    }
+
+    /// The reader has waited for too long if it has since before `limit`. True if that is news.
+    pub(super) fn expire_hole(&mut self, limit: Instant) -> bool {
+        let late = self.hole_since().is_some_and(|since| since <= limit);
+        self.hole_expired |= late;
+        late
+    }
+
+    /// The hole that fails the next read.
+    pub(super) fn failed_hole(&self) -> Option<ByteRange> {
+        self.hole().filter(|_| self.hole_expired)
+    }
+}

@@ -1,0 +1,1 @@
+//! Two sockets on loopback.

@@ -22,8 +22,9 @@ use crate::stats::IoStats;
 
 /// A session, held by its primary.
 ///
-/// **Dropping** the last handle of the session, its streams and segments included, closes it when
-/// everything that was finished has arrived, after `linger` at the latest; the drop does not wait.
+/// **Dropping** the last handle of the session, its streams and segments included, closes it: at
+/// once if no stream was finished; otherwise the client, which knows when it has read everything,
+/// is given [`linger`](super::ServerOptions::linger) to close it first. The drop does not wait.
 #[derive(Clone)]
 pub struct PrimarySession {
     session: SessionRef,

@@ -4,8 +4,8 @@
 
 use std::fmt;
 
-/// One past the largest offset of a stream: offsets are QUIC varints (RFC 9000 §16), below 2^62.
-pub const OFFSET_LIMIT: u64 = 1 << 62;
+/// The largest offset, end of a range and size of a stream: all are QUIC varints (RFC 9000 §16).
+pub const OFFSET_LIMIT: u64 = (1 << 62) - 1;
 
 /// Names a session between its client, its primary and its secondaries: 16 random bytes chosen by
 /// the primary. A name, never a secret.

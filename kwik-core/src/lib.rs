@@ -8,8 +8,16 @@ pub mod event;
 pub mod ids;
 pub mod ranges;
 // The rooms, in the order in which a byte meets them.
-pub mod aggregate;
-mod grant;
-pub mod path;
-pub mod ticket;
+// Frames and headers in bytes.
 pub mod wire;
+// Which connections a session has.
+pub mod path;
+mod session;
+// Who may write what.
+mod grant;
+// Many sources, one order.
+pub mod aggregate;
+// Which server gets which range next.
+pub mod plan;
+// Proof that a client may join, and that an order is the primary's.
+pub mod ticket;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use crate::ids::PathId;
+use crate::ids::{PathId, StreamId};
 
 /// What a server is in a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,4 +74,15 @@ pub struct PathSpec {
     pub server_name: String,
     /// SHA-256 of the SubjectPublicKeyInfo of its certificate.
     pub pin: [u8; 32],
+}
+
+/// Where the answer of a secondary to `send_raw` goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RawTarget {
+    /// Nowhere: the message grants nothing.
+    Message,
+    /// Into a stream from its write cursor on. The secondary decides where it ends.
+    Cursor(StreamId),
+    /// Into a stream from this offset on. The secondary decides where it ends.
+    At(StreamId, u64),
 }

@@ -7,7 +7,11 @@
 // The road of a datagram: the socket and its driver, and the handles above.
 pub mod blocking;
 pub mod driver;
-// What both speak of.
+// Files over streams: the protocol of the command, and the command.
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod file;
+// What all speak of.
 mod error;
 mod stats;
 

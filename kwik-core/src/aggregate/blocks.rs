@@ -34,14 +34,24 @@ pub const BLOCK_BYTES: usize = 16 << 10;
 const BLOCK_OVERHEAD_BYTES: usize = 96;
 
 /// Blocks by the offset of their first byte.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Blocks {
+    /// Most bytes in one block: [`BLOCK_BYTES`], or less in tests.
+    block_max: usize,
     map: BTreeMap<u64, Vec<u8>>,
     /// Sum of the capacities.
     allocated: usize,
 }
 
 impl Blocks {
+    pub(super) const fn new(block_max: usize) -> Self {
+        Self {
+            block_max,
+            map: BTreeMap::new(),
+            allocated: 0,
+        }
+    }
+
     /// Memory in use, bookkeeping included.
     pub(super) fn pinned_bytes(&self) -> usize {
         let overhead = self.map.len().saturating_mul(BLOCK_OVERHEAD_BYTES);
@@ -61,15 +71,16 @@ impl Blocks {
 
     /// Copies as many of the bytes as one block takes; returns how many.
     fn append(&mut self, at: u64, bytes: &[u8], spare: usize) -> usize {
+        let block_max = self.block_max;
         if let Some((&start, block)) = self.map.range_mut(..at).next_back()
             && end_of(start, block) == at
-            && block.len() < BLOCK_BYTES
+            && block.len() < block_max
         {
-            let (piece, _) = split(bytes, BLOCK_BYTES.saturating_sub(block.len()));
+            let (piece, _) = split(bytes, block_max.saturating_sub(block.len()));
             let before = block.capacity();
             let needed = block.len().saturating_add(piece.len());
             if needed > before {
-                let capacity = needed.saturating_add(spare).min(BLOCK_BYTES);
+                let capacity = needed.saturating_add(spare).min(block_max);
                 block.reserve_exact(capacity.saturating_sub(block.len()));
             }
             block.extend_from_slice(piece);
@@ -77,8 +88,8 @@ impl Blocks {
             self.allocated = self.allocated.saturating_add(grown);
             return piece.len();
         }
-        let (piece, _) = split(bytes, BLOCK_BYTES);
-        let mut block = Vec::with_capacity(piece.len().saturating_add(spare).min(BLOCK_BYTES));
+        let (piece, _) = split(bytes, block_max);
+        let mut block = Vec::with_capacity(piece.len().saturating_add(spare).min(block_max));
         block.extend_from_slice(piece);
         self.put(at, block);
         piece.len()
@@ -182,7 +193,7 @@ impl Blocks {
         if end_of(start, before) != at {
             return;
         }
-        let fits = before.len().saturating_add(after) <= BLOCK_BYTES;
+        let fits = before.len().saturating_add(after) <= self.block_max;
         let spare = before.capacity() > before.len();
         if fits && let (Some(mut block), Some(tail)) = (self.take(start), self.take(at)) {
             block.reserve_exact(tail.len());
@@ -205,6 +216,16 @@ impl Blocks {
         Some(block)
     }
 
+    /// Sum of the capacities of all blocks.
+    pub(super) const fn allocated_bytes(&self) -> usize {
+        self.allocated
+    }
+
+    /// Most bytes in one block.
+    pub(super) const fn block_max(&self) -> usize {
+        self.block_max
+    }
+
     /// Number of blocks.
     pub(super) fn len(&self) -> usize {
         self.map.len()
@@ -224,14 +245,14 @@ impl Blocks {
         for (&start, block) in &self.map {
             allocated = allocated.saturating_add(block.capacity());
             assert!(!block.is_empty(), "an empty block is kept");
-            assert!(block.len() <= BLOCK_BYTES, "a block is too long");
+            assert!(block.len() <= self.block_max, "a block is too long");
             assert!(end_of(start, block) > cursor, "a block is kept after use");
             if let Some((first, before)) = before {
                 let end = end_of(first, before);
                 assert!(start >= end && start > cursor, "blocks overlap");
                 if start == end {
                     let both = before.len().saturating_add(block.len());
-                    assert!(both > BLOCK_BYTES, "two blocks that could be one");
+                    assert!(both > self.block_max, "two blocks that could be one");
                     assert_eq!(before.capacity(), before.len(), "spare within a run");
                 }
             }

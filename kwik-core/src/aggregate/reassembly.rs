@@ -11,12 +11,6 @@ use crate::config::Overlap;
 use crate::ids::ByteRange;
 use crate::ranges::RangeSet;
 
-/// Unused memory at the front: the part of its first block that was read, and room in its last one.
-const FRONT_SPARE_BYTES: u64 = 2 * BLOCK_BYTES as u64;
-
-/// Memory for a range as such, however short it is.
-const RANGE_OVERHEAD_BYTES: u64 = 128;
-
 /// What a [`Reassembly`] may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -86,13 +80,18 @@ impl Reassembly {
     /// Nothing received yet of a stream whose bytes below `start` go another way.
     #[must_use]
     pub fn new(start: u64, limits: Limits) -> Self {
+        Self::with_blocks_of(BLOCK_BYTES, start, limits)
+    }
+
+    /// As [`Self::new`], with blocks of another size.
+    pub(super) fn with_blocks_of(block_max: usize, start: u64, limits: Limits) -> Self {
         let below = ByteRange::new(0, start).map(RangeSet::from);
         Self {
             limits,
             cursor: start,
             received: below.unwrap_or_default(),
             vouched: RangeSet::new(),
-            blocks: Blocks::default(),
+            blocks: Blocks::new(block_max),
         }
     }
 
@@ -261,7 +260,7 @@ impl Reassembly {
         } else {
             unread >> 3
         };
-        usize::try_from(spare).map_or(BLOCK_BYTES, |spare| spare.min(BLOCK_BYTES))
+        usize::try_from(spare).unwrap_or(usize::MAX)
     }
 
     /// Takes the next bytes in order, at most `max`; `None` if the next byte is missing (or `max` is
@@ -355,27 +354,23 @@ impl Reassembly {
         assert!(
             self.vouched
                 .iter()
-                .all(|place| self.received.contains(place)),
-            "vouched for, but not received"
+                .all(|place| place.start() >= self.cursor && self.received.contains(place)),
+            "vouched for, but not held"
         );
         assert!(
             self.ranges_beyond() <= self.limits.ranges_max,
             "too many ranges"
         );
-        assert!(
-            self.pinned_bytes() <= self.pinned_max(),
-            "memory out of bound"
-        );
+        assert!(self.allocated_within_bound(), "memory out of bound");
     }
 
-    /// The bound on [`Self::pinned_bytes`].
-    pub(super) fn pinned_max(&self) -> u64 {
-        let ranges = (self.limits.ranges_max as u64).saturating_mul(RANGE_OVERHEAD_BYTES);
-        let fifth = self.buffered_bytes().div_ceil(5);
-        self.buffered_bytes()
-            .saturating_add(fifth)
-            .saturating_add(FRONT_SPARE_BYTES)
-            .saturating_add(ranges)
+    /// Spare capacity is at most an eighth of the bytes, besides that of the front: the part of its
+    /// first block that was read, and the room in its last one.
+    fn allocated_within_bound(&self) -> bool {
+        let buffered = self.buffered_bytes();
+        let front = self.blocks.block_max().saturating_mul(2) as u64;
+        let bound = buffered.saturating_add(buffered >> 3).saturating_add(front);
+        self.blocks.allocated_bytes() as u64 <= bound
     }
 }
 

@@ -1,4 +1,4 @@
-//! The control frames (`protocol.md` §5): what they carry. [`super::codec`] puts them into bytes.
+//! The control frames: what they carry. `payload` puts them into bytes.
 
 use bytes::Bytes;
 use smallvec::SmallVec;

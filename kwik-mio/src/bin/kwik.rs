@@ -1,2 +1,7 @@
-//! x
-fn main() {}
+//! The `kwik` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kwik_mio::cli::run()
+}

@@ -1,0 +1,405 @@
+//! Which server gets which range next.
+//!
+//! Owns what is left to do of one plan and who was given what. Pure: it is told the credit, who can
+//! write and how fast, and answers with ranges. Never sees a frame, a carrier or a grant id.
+//!
+//! Work is pulled, never split beforehand: whoever has little left to do gets the lowest range that
+//! nobody has, so that servers of any speed finish together. What is lost is to do again.
+
+mod pace;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+pub(crate) use self::pace::Pace;
+use crate::ids::{ByteRange, PathId};
+use crate::ranges::RangeSet;
+
+/// Ranges that a writer has to do at the same time: with one alone it idles for a round trip.
+const QUEUED_TARGET: usize = 2;
+/// The same under [`Spread::Rotate`], whose pieces may be small.
+const QUEUED_ROTATE: usize = 4;
+/// Ranges that the primary itself has to do at the same time: it needs no round trip.
+const QUEUED_OWN: usize = 2;
+/// The first range of a writer whose speed is not known yet.
+const FIRST_BYTES: u64 = 256 << 10;
+/// Smaller ranges would cost more than they bring.
+const PIECE_MIN_BYTES: u64 = 64 << 10;
+/// Larger ranges would bind too much to one writer.
+const PIECE_MAX_BYTES: u64 = 1 << 20;
+/// No window is so small that it is cut into pieces below this.
+const PIECE_FLOOR_BYTES: u64 = 16 << 10;
+/// Pieces of [`Spread::Rotate`] below this are not dealt: each costs two frames.
+const ROTATE_MIN_BYTES: u64 = 4 << 10;
+/// A writer that brings nothing of so many ranges one after the other is left out.
+const BARREN_MAX: u32 = 3;
+
+/// How the ranges of a plan are dealt out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// Whoever has little left to do gets the lowest range next, of a size that it writes in about
+    /// a tenth of a second.
+    Pull,
+    /// Pieces of a fixed size go to everybody in turn, so that all write at the same time. The
+    /// slowest server sets the pace.
+    Rotate {
+        /// Bytes of a piece; at least 4 KiB.
+        range_bytes: u64,
+    },
+}
+
+/// How a range is to be written by all servers together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanSpec {
+    /// What every secondary is asked for, whichever piece it gets.
+    pub command: Bytes,
+    /// How the pieces are dealt out.
+    pub spread: Spread,
+}
+
+/// One who can write ranges of a plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Writer {
+    /// The primary itself.
+    Own,
+    /// A secondary.
+    Path(PathId),
+}
+
+/// A writer that is of use now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) writer: Writer,
+    /// How much it writes in the time that a range should last; `None`: not known yet.
+    pub(crate) stint_bytes: Option<u64>,
+    /// Whether it may be given a range now, as far as other limits go.
+    pub(crate) has_room: bool,
+}
+
+/// What there is to choose from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Offer<'a> {
+    /// One past the last byte that may be written now.
+    pub(crate) window_end: u64,
+    /// Who can write; others are dead, retired or not there yet.
+    pub(crate) candidates: &'a [Candidate],
+}
+
+/// Who is to write what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Assignment {
+    pub(crate) writer: Writer,
+    pub(crate) range: ByteRange,
+}
+
+/// Why a writer did not bring its range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It will not write this plan: it lacks the content, or has another.
+    Refused,
+    /// Its copy differed from another: the primary judges.
+    Conflict,
+    /// Nothing of the range came.
+    Barren,
+    /// Something came, or it is not the writer's fault.
+    Excused,
+}
+
+/// What is left of one plan.
+#[derive(Debug)]
+pub(crate) struct Planner {
+    spread: Spread,
+    /// Nobody has these bytes.
+    todo: RangeSet,
+    /// Who has what, by its start.
+    out: BTreeMap<u64, Assignment>,
+    records: BTreeMap<Writer, Record>,
+    /// Bytes that only the primary may write, as long as it does.
+    own_only: RangeSet,
+    /// Whose turn it was last.
+    last_dealt: Option<Writer>,
+}
+
+/// What one writer did for a plan.
+#[derive(Debug, Default)]
+struct Record {
+    queued: usize,
+    /// Bytes that it was given and did not bring.
+    lost: RangeSet,
+    barren_in_a_row: u32,
+    left_out: bool,
+}
+
+impl Planner {
+    pub(crate) fn new(range: ByteRange, spread: Spread) -> Self {
+        Self {
+            spread,
+            todo: RangeSet::from(range),
+            out: BTreeMap::new(),
+            records: BTreeMap::new(),
+            own_only: RangeSet::new(),
+            last_dealt: None,
+        }
+    }
+
+    /// Whether nothing is left to do or to wait for.
+    pub(crate) fn is_done(&self) -> bool {
+        self.todo.is_empty() && self.out.is_empty()
+    }
+
+    /// The next range and who is to write it; it counts as given.
+    pub(crate) fn next_assignment(&mut self, offer: Offer<'_>) -> Option<Assignment> {
+        let usable: Vec<Candidate> = offer
+            .candidates
+            .iter()
+            .copied()
+            .filter(|c| !self.is_left_out(c.writer))
+            .collect();
+        let offer = Offer {
+            candidates: &usable,
+            ..offer
+        };
+        let next = match self.spread {
+            Spread::Pull => self.pull(offer),
+            Spread::Rotate { range_bytes } => self.rotate(range_bytes.max(ROTATE_MIN_BYTES), offer),
+        }?;
+        self.todo.remove(next.range);
+        self.out.insert(next.range.start(), next);
+        self.record(next.writer).queued += 1;
+        self.check();
+        Some(next)
+    }
+
+    /// All of an assigned range is where it belongs.
+    pub(crate) fn on_done(&mut self, writer: Writer, range: ByteRange) {
+        if !self.take_back(writer, range) {
+            return;
+        }
+        self.record(writer).barren_in_a_row = 0;
+        for record in self
+            .records
+            .values_mut()
+            .filter(|record| !record.lost.is_empty())
+        {
+            record.lost.remove(range);
+        }
+        self.own_only.remove(range);
+        self.check();
+    }
+
+    /// `missing` of an assigned range does not come from its writer.
+    pub(crate) fn on_lost(
+        &mut self,
+        writer: Writer,
+        range: ByteRange,
+        missing: &RangeSet,
+        loss: Loss,
+    ) {
+        if !self.take_back(writer, range) {
+            return;
+        }
+        let record = self.record(writer);
+        record.lost.insert_all(missing);
+        match loss {
+            Loss::Refused => record.left_out = true,
+            Loss::Barren => {
+                record.barren_in_a_row += 1;
+                record.left_out |= record.barren_in_a_row >= BARREN_MAX;
+            }
+            Loss::Conflict => self.own_only.insert_all(missing),
+            Loss::Excused => record.barren_in_a_row = 0,
+        }
+        if writer == Writer::Own {
+            self.own_only.remove_all(missing);
+        }
+        self.todo.insert_all(missing);
+        self.check();
+    }
+
+    /// Bytes that were brought before are missing again. They go to the primary: what is missing
+    /// after it was there was thrown away because copies of it differed.
+    pub(crate) fn on_hole(&mut self, missing: &RangeSet) {
+        let mut missing = missing.clone();
+        self.out.values().for_each(|given| {
+            missing.remove(given.range);
+        });
+        self.todo.insert_all(&missing);
+        self.own_only.insert_all(&missing);
+        self.check();
+    }
+
+    /// Somebody outside the plan wrote these bytes.
+    pub(crate) fn on_written_elsewhere(&mut self, range: ByteRange) {
+        self.todo.remove(range);
+    }
+
+    /// What nobody can be given, because none of the candidates takes part any more. The plan
+    /// forgets it.
+    pub(crate) fn take_stranded(&mut self, candidates: &[Candidate]) -> Option<RangeSet> {
+        let stranded = !self.todo.is_empty()
+            && candidates
+                .iter()
+                .all(|candidate| self.is_left_out(candidate.writer));
+        stranded.then(|| std::mem::take(&mut self.todo))
+    }
+
+    /// Lowest range first, to the writer with the least to do, the fastest of them first.
+    fn pull(&self, offer: Offer<'_>) -> Option<Assignment> {
+        let mut order: Vec<&Candidate> = offer
+            .candidates
+            .iter()
+            .filter(|c| c.has_room && self.queued(c.writer) < QUEUED_TARGET)
+            .collect();
+        order.sort_by_key(|c| (self.queued(c.writer), Reverse(c.stint_bytes), c.writer));
+        order.into_iter().find_map(|candidate| {
+            let size = self.size(candidate, offer);
+            let range = self.piece(candidate.writer, size, size.min(PIECE_MIN_BYTES), offer)?;
+            Some(Assignment {
+                writer: candidate.writer,
+                range,
+            })
+        })
+    }
+
+    /// Equal pieces in turn. Who has enough to do is waited for; only who cannot take any of what
+    /// is left is passed over.
+    fn rotate(&mut self, piece_bytes: u64, offer: Offer<'_>) -> Option<Assignment> {
+        let mut order: Vec<&Candidate> = offer.candidates.iter().collect();
+        order.sort_by_key(|c| (Some(c.writer) <= self.last_dealt, c.writer));
+        for candidate in order {
+            let writer = candidate.writer;
+            if self.lowest(&self.avoided(writer, offer)).is_none() {
+                continue;
+            }
+            let queued_max = if writer == Writer::Own {
+                QUEUED_OWN
+            } else {
+                QUEUED_ROTATE
+            };
+            if !candidate.has_room || self.queued(writer) >= queued_max {
+                return None;
+            }
+            let range = self.piece(writer, piece_bytes, piece_bytes, offer)?;
+            self.last_dealt = Some(writer);
+            return Some(Assignment { writer, range });
+        }
+        None
+    }
+
+    /// How large a range the candidate gets: a stint's worth, and never so much that the others
+    /// find no place in the window.
+    fn size(&self, candidate: &Candidate, offer: Offer<'_>) -> u64 {
+        let lowest_todo = self.todo.first().map(ByteRange::start);
+        let lowest_out = self.out.keys().next().copied();
+        let lowest = lowest_todo.into_iter().chain(lowest_out).min().unwrap_or(0);
+        let window = offer.window_end.saturating_sub(lowest);
+        let share = window / (QUEUED_TARGET as u64 * offer.candidates.len().max(1) as u64);
+        candidate
+            .stint_bytes
+            .unwrap_or(FIRST_BYTES)
+            .clamp(PIECE_MIN_BYTES, PIECE_MAX_BYTES)
+            .min(share.max(PIECE_FLOOR_BYTES))
+    }
+
+    /// The lowest piece that `writer` can take, of `size` bytes if there are so many. While others
+    /// are at work, a piece that the window's end cuts below `least` is left until there is more
+    /// credit.
+    fn piece(&self, writer: Writer, size: u64, least: u64, offer: Offer<'_>) -> Option<ByteRange> {
+        let free = self.lowest(&self.avoided(writer, offer))?;
+        let end = free
+            .start()
+            .saturating_add(size)
+            .min(free.end())
+            .min(offer.window_end);
+        let piece = ByteRange::new(free.start(), end).filter(|piece| !piece.is_empty())?;
+        let is_cut = end == offer.window_end && end < free.end();
+        (!is_cut || piece.len() >= least || self.out.is_empty()).then_some(piece)
+    }
+
+    /// The lowest bytes to do outside `avoid`.
+    fn lowest(&self, avoid: &RangeSet) -> Option<ByteRange> {
+        self.todo
+            .iter()
+            .find_map(|range| avoid.missing_in(range).first())
+    }
+
+    /// What `writer` is not to be given: bytes that it lost and another one has not, and bytes that
+    /// are the primary's.
+    fn avoided(&self, writer: Writer, offer: Offer<'_>) -> RangeSet {
+        let mut avoid = RangeSet::new();
+        let others = || {
+            offer
+                .candidates
+                .iter()
+                .map(|c| c.writer)
+                .filter(|other| *other != writer)
+        };
+        if let Some(mine) = self.lost_by(writer) {
+            for other in others() {
+                let mut not_lost = mine.clone();
+                if let Some(theirs) = self.lost_by(other) {
+                    not_lost.remove_all(theirs);
+                }
+                avoid.insert_all(&not_lost);
+            }
+        }
+        if others().any(|other| other == Writer::Own) {
+            avoid.insert_all(&self.own_only);
+        }
+        avoid
+    }
+
+    fn lost_by(&self, writer: Writer) -> Option<&RangeSet> {
+        self.records
+            .get(&writer)
+            .map(|record| &record.lost)
+            .filter(|lost| !lost.is_empty())
+    }
+
+    fn queued(&self, writer: Writer) -> usize {
+        self.records.get(&writer).map_or(0, |record| record.queued)
+    }
+
+    fn is_left_out(&self, writer: Writer) -> bool {
+        self.records
+            .get(&writer)
+            .is_some_and(|record| record.left_out)
+    }
+
+    fn record(&mut self, writer: Writer) -> &mut Record {
+        self.records.entry(writer).or_default()
+    }
+
+    /// Ends an assignment; false if there is none.
+    fn take_back(&mut self, writer: Writer, range: ByteRange) -> bool {
+        let given = Assignment { writer, range };
+        if self.out.get(&range.start()) != Some(&given) {
+            return false;
+        }
+        self.out.remove(&range.start());
+        let record = self.record(writer);
+        record.queued = record.queued.saturating_sub(1);
+        true
+    }
+
+    fn check(&self) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        let mut end = 0;
+        for given in self.out.values() {
+            assert!(
+                given.range.start() >= end,
+                "two writers have the same bytes"
+            );
+            assert!(!self.todo.overlaps(given.range), "given and still to do");
+            end = given.range.end();
+        }
+        let queued: usize = self.records.values().map(|record| record.queued).sum();
+        assert_eq!(queued, self.out.len(), "an assignment without an owner");
+    }
+}

@@ -1,0 +1,454 @@
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+
+use super::*;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+
+fn range(start: u64, end: u64) -> ByteRange {
+    ByteRange::new(start, end).expect("in order")
+}
+
+fn path(id: u64) -> Writer {
+    Writer::Path(PathId(id))
+}
+
+fn candidate(writer: Writer) -> Candidate {
+    Candidate {
+        writer,
+        stint_bytes: None,
+        has_room: true,
+    }
+}
+
+/// The primary and `paths` secondaries, all of unknown speed.
+fn everybody(paths: u64) -> Vec<Candidate> {
+    std::iter::once(Writer::Own)
+        .chain((1..=paths).map(path))
+        .map(candidate)
+        .collect()
+}
+
+fn deal(planner: &mut Planner, window_end: u64, candidates: &[Candidate]) -> Vec<Assignment> {
+    std::iter::from_fn(|| {
+        planner.next_assignment(Offer {
+            window_end,
+            candidates,
+        })
+    })
+    .collect()
+}
+
+/// Who writes what, the reader, and the window before it.
+struct World {
+    planner: Planner,
+    candidates: Vec<Candidate>,
+    given: Vec<Assignment>,
+    present: RangeSet,
+    total: u64,
+    window: u64,
+}
+
+impl World {
+    fn new(total: u64, window: u64, spread: Spread, candidates: Vec<Candidate>) -> Self {
+        Self {
+            planner: Planner::new(range(0, total), spread),
+            candidates,
+            given: Vec::new(),
+            present: RangeSet::new(),
+            total,
+            window,
+        }
+    }
+
+    fn window_end(&self) -> u64 {
+        let read = self.present.first().filter(|first| first.start() == 0);
+        read.map_or(0, ByteRange::end) + self.window
+    }
+
+    /// Deals all that can be dealt, and judges it.
+    fn deal(&mut self) -> Result<Vec<Assignment>, TestCaseError> {
+        let window_end = self.window_end();
+        let dealt = deal(&mut self.planner, window_end, &self.candidates);
+        for next in &dealt {
+            prop_assert!(!next.range.is_empty());
+            prop_assert!(next.range.end() <= window_end, "beyond the window");
+            prop_assert!(!self.present.overlaps(next.range), "given although present");
+            for other in &self.given {
+                prop_assert!(!other.range.overlaps(next.range), "given twice");
+            }
+            prop_assert!(self.candidates.iter().any(|c| c.writer == next.writer));
+            self.given.push(*next);
+        }
+        Ok(dealt)
+    }
+
+    fn succeed(&mut self, which: usize) {
+        let given = self.given.swap_remove(which);
+        self.present.insert(given.range);
+        self.planner.on_done(given.writer, given.range);
+    }
+
+    /// The first `kept` bytes of an assignment come, the rest does not.
+    fn fail(&mut self, which: usize, kept: u64, loss: Loss) {
+        let given = self.given.swap_remove(which);
+        let cut = given.range.start() + kept.min(given.range.len() - 1);
+        self.present.insert(range(given.range.start(), cut));
+        let missing = RangeSet::from(range(cut, given.range.end()));
+        self.planner
+            .on_lost(given.writer, given.range, &missing, loss);
+    }
+
+    fn kill(&mut self, writer: Writer) {
+        self.candidates
+            .retain(|candidate| candidate.writer != writer);
+        while let Some(which) = self.given.iter().position(|given| given.writer == writer) {
+            self.fail(which, 0, Loss::Barren);
+        }
+    }
+}
+
+fn spreads() -> impl Strategy<Value = Spread> {
+    prop_oneof![
+        Just(Spread::Pull),
+        (1u64..300).prop_map(|kib| Spread::Rotate {
+            range_bytes: kib * KIB
+        }),
+    ]
+}
+
+fn stints() -> impl Strategy<Value = Vec<Option<u64>>> {
+    prop::collection::vec(prop::option::of(1u64..4 * MIB), 1..5)
+}
+
+fn candidates(stints: &[Option<u64>]) -> Vec<Candidate> {
+    let mut list = everybody(stints.len() as u64 - 1);
+    list.iter_mut()
+        .zip(stints)
+        .for_each(|(candidate, stint)| candidate.stint_bytes = *stint);
+    list
+}
+
+/// What happens to the assignments, one after the other: which of them, and whether it fails.
+fn fates() -> impl Strategy<Value = Vec<(prop::sample::Index, Option<u64>)>> {
+    let loss = prop_oneof![4 => Just(None), 1 => (0u64..MIB).prop_map(Some)];
+    prop::collection::vec((any::<prop::sample::Index>(), loss), 1..40)
+}
+
+proptest! {
+    #[test]
+    fn everything_is_given_exactly_once_while_nothing_is_lost(
+        spread in spreads(),
+        stints in stints(),
+        total in 1u64..20 * MIB,
+        window in 1000u64..10 * MIB,
+        picks in prop::collection::vec(any::<prop::sample::Index>(), 1..20),
+    ) {
+        let mut world = World::new(total, window, spread, candidates(&stints));
+        let mut given_bytes = 0;
+        for pick in picks.iter().cycle().take(100_000) {
+            given_bytes += world.deal()?.iter().map(|next| next.range.len()).sum::<u64>();
+            if world.given.is_empty() {
+                break;
+            }
+            world.succeed(pick.index(world.given.len()));
+        }
+        prop_assert!(world.planner.is_done(), "it does not end");
+        prop_assert!(world.present.contains(range(0, total)));
+        prop_assert_eq!(given_bytes, total);
+    }
+
+    #[test]
+    fn what_is_lost_is_given_again_and_it_ends(
+        spread in spreads(),
+        stints in stints(),
+        total in 1u64..10 * MIB,
+        window in 100 * KIB..10 * MIB,
+        fates in fates(),
+    ) {
+        let mut world = World::new(total, window, spread, candidates(&stints));
+        let (mut given_bytes, mut lost_bytes) = (0, 0);
+        // The primary itself never fails: it is the last resort.
+        for (pick, kept) in fates.iter().cycle().take(100_000) {
+            given_bytes += world.deal()?.iter().map(|next| next.range.len()).sum::<u64>();
+            if world.given.is_empty() {
+                break;
+            }
+            let which = pick.index(world.given.len());
+            match kept.filter(|_| world.given[which].writer != Writer::Own) {
+                None => world.succeed(which),
+                Some(kept) => {
+                    let before = world.present.bytes();
+                    let len = world.given[which].range.len();
+                    let loss = if kept == 0 { Loss::Barren } else { Loss::Excused };
+                    world.fail(which, kept, loss);
+                    lost_bytes += len - (world.present.bytes() - before);
+                }
+            }
+        }
+        prop_assert!(world.planner.is_done(), "it does not end");
+        prop_assert!(world.present.contains(range(0, total)));
+        prop_assert_eq!(given_bytes, world.total + lost_bytes, "exactly what was lost again");
+    }
+
+    #[test]
+    fn no_writer_starves_and_a_killed_one_costs_nothing_but_its_share(
+        spread in spreads(),
+        paths in 1u64..6,
+        killed_after in 1usize..30,
+    ) {
+        let total = 64 * MIB;
+        let mut world = World::new(total, 8 * MIB, spread, everybody(paths));
+        let mut shares = BTreeMap::new();
+        for step in 0..100_000 {
+            for next in world.deal()? {
+                *shares.entry(next.writer).or_insert(0) += next.range.len();
+            }
+            if world.given.is_empty() {
+                break;
+            }
+            if step == killed_after {
+                world.kill(path(1));
+            } else if !world.given.is_empty() {
+                // Everybody finishes one range a round.
+                world.succeed(0);
+            }
+        }
+        prop_assert!(world.planner.is_done());
+        for candidate in &world.candidates {
+            let share = shares.get(&candidate.writer).copied().unwrap_or(0);
+            prop_assert!(share * (paths + 1) * 4 > total, "{:?} starved", candidate.writer);
+        }
+    }
+}
+
+#[test]
+fn two_ranges_are_queued_at_every_writer_from_the_start() {
+    let mut planner = Planner::new(range(0, 64 * MIB), Spread::Pull);
+    let dealt = deal(&mut planner, 8 * MIB, &everybody(2));
+    assert_eq!(dealt.len(), 6);
+    assert!(dealt.iter().all(|next| next.range.len() == 256 * KIB));
+    assert_eq!(dealt[0].writer, Writer::Own);
+    assert_eq!(dealt[0].range.start(), 0);
+}
+
+#[test]
+fn the_fastest_idle_writer_gets_the_lowest_range() {
+    let mut list = everybody(2);
+    list[2].stint_bytes = Some(MIB);
+    let mut planner = Planner::new(range(0, 64 * MIB), Spread::Pull);
+    let dealt = deal(&mut planner, 8 * MIB, &list);
+    assert_eq!(
+        dealt[0],
+        Assignment {
+            writer: path(2),
+            range: range(0, MIB)
+        }
+    );
+}
+
+#[test]
+fn a_lost_range_goes_to_another_writer() {
+    let list = everybody(2);
+    let mut planner = Planner::new(range(0, 64 * MIB), Spread::Pull);
+    let dealt = deal(&mut planner, 8 * MIB, &list);
+    let lost = dealt
+        .iter()
+        .find(|next| next.writer == path(1))
+        .copied()
+        .expect("dealt");
+    planner.on_lost(
+        path(1),
+        lost.range,
+        &RangeSet::from(lost.range),
+        Loss::Barren,
+    );
+    let dealt = deal(&mut planner, 8 * MIB, &list);
+    assert_eq!(dealt.len(), 1, "the others have enough to do");
+    assert_eq!(dealt[0].writer, path(1));
+    assert!(!dealt[0].range.overlaps(lost.range));
+    let own = range(0, 256 * KIB);
+    planner.on_done(Writer::Own, own);
+    let dealt = deal(&mut planner, 8 * MIB, &list);
+    assert_eq!(
+        dealt,
+        [Assignment {
+            writer: Writer::Own,
+            range: lost.range
+        }]
+    );
+}
+
+#[test]
+fn a_writer_that_refused_gets_nothing_of_the_plan_again() {
+    let list = everybody(1);
+    let mut planner = Planner::new(range(0, 64 * MIB), Spread::Pull);
+    let dealt = deal(&mut planner, 8 * MIB, &list);
+    for refused in dealt.iter().filter(|next| next.writer == path(1)) {
+        planner.on_lost(
+            path(1),
+            refused.range,
+            &RangeSet::from(refused.range),
+            Loss::Refused,
+        );
+    }
+    assert!(deal(&mut planner, 8 * MIB, &list).is_empty());
+    planner.on_done(Writer::Own, dealt[0].range);
+    assert!(
+        deal(&mut planner, 8 * MIB, &list)
+            .iter()
+            .all(|next| next.writer == Writer::Own)
+    );
+}
+
+#[test]
+fn a_writer_that_brings_nothing_three_times_is_left_out() {
+    let list = everybody(1);
+    let mut planner = Planner::new(range(0, 64 * MIB), Spread::Pull);
+    let mut losses = 0;
+    for _ in 0..10 {
+        let dealt = deal(&mut planner, 8 * MIB, &list);
+        for next in dealt.iter().filter(|next| next.writer == path(1)) {
+            planner.on_lost(
+                path(1),
+                next.range,
+                &RangeSet::from(next.range),
+                Loss::Barren,
+            );
+            losses += 1;
+        }
+    }
+    assert!((3..=4).contains(&losses), "{losses}");
+}
+
+#[test]
+fn a_plan_that_nobody_writes_is_stranded() {
+    let list = [candidate(Writer::Own)];
+    let mut planner = Planner::new(range(0, MIB), Spread::Pull);
+    for _ in 0..2 {
+        for next in deal(&mut planner, 8 * MIB, &list) {
+            planner.on_lost(
+                next.writer,
+                next.range,
+                &RangeSet::from(next.range),
+                Loss::Barren,
+            );
+        }
+    }
+    assert!(deal(&mut planner, 8 * MIB, &list).is_empty());
+    assert_eq!(
+        planner.take_stranded(&list),
+        Some(RangeSet::from(range(0, MIB)))
+    );
+    assert!(planner.is_done());
+}
+
+#[test]
+fn a_conflict_goes_back_to_the_primary() {
+    let list = everybody(2);
+    let mut planner = Planner::new(range(0, MIB), Spread::Pull);
+    let dealt = deal(&mut planner, 8 * MIB, &list);
+    for next in &dealt {
+        if next.writer == path(1) {
+            let missing = RangeSet::from(next.range);
+            planner.on_lost(path(1), next.range, &missing, Loss::Conflict);
+        } else {
+            planner.on_done(next.writer, next.range);
+        }
+    }
+    let again = deal(&mut planner, 8 * MIB, &list);
+    assert!(!again.is_empty());
+    assert!(
+        again.iter().all(|next| next.writer == Writer::Own),
+        "{again:?}"
+    );
+}
+
+#[test]
+fn rotation_waits_for_a_slow_writer_and_passes_over_a_dead_one() {
+    let mut list = everybody(2);
+    let mut planner = Planner::new(
+        range(0, 64 * MIB),
+        Spread::Rotate {
+            range_bytes: 64 * KIB,
+        },
+    );
+    let dealt = deal(&mut planner, 8 * MIB, &list);
+    // The primary holds two, so the third round waits for it.
+    assert_eq!(dealt.len(), 6);
+    let starts: Vec<u64> = dealt
+        .iter()
+        .map(|next| next.range.start() / (64 * KIB))
+        .collect();
+    assert_eq!(starts, [0, 1, 2, 3, 4, 5]);
+    let order: Vec<Writer> = dealt.iter().map(|next| next.writer).collect();
+    assert_eq!(
+        order,
+        [Writer::Own, path(1), path(2), Writer::Own, path(1), path(2)]
+    );
+    planner.on_done(dealt[1].writer, dealt[1].range);
+    assert!(
+        deal(&mut planner, 8 * MIB, &list).is_empty(),
+        "it is the primary's turn"
+    );
+    list.remove(1);
+    planner.on_done(Writer::Own, dealt[0].range);
+    let dealt = deal(&mut planner, 8 * MIB, &list);
+    let order: Vec<Writer> = dealt.iter().map(|next| next.writer).collect();
+    assert_eq!(order, [Writer::Own, path(2)]);
+}
+
+#[test]
+fn a_path_that_comes_later_joins_in_at_once() {
+    for spread in [
+        Spread::Pull,
+        Spread::Rotate {
+            range_bytes: 64 * KIB,
+        },
+    ] {
+        let mut planner = Planner::new(range(0, 64 * MIB), spread);
+        let dealt = deal(&mut planner, 8 * MIB, &everybody(0));
+        assert_eq!(dealt.len(), 2, "{spread:?}");
+        let dealt = deal(&mut planner, 8 * MIB, &everybody(1));
+        assert_eq!(
+            dealt.first().map(|next| next.writer),
+            Some(path(1)),
+            "{spread:?}"
+        );
+    }
+}
+
+#[test]
+fn credit_that_opens_by_a_little_is_not_dealt_in_crumbs() {
+    let list = everybody(1);
+    let mut planner = Planner::new(range(0, 64 * MIB), Spread::Pull);
+    let dealt = deal(&mut planner, 100 * KIB, &list);
+    let end = dealt.iter().map(|next| next.range.end()).max();
+    assert!(dealt.len() <= 4, "{dealt:?}");
+    assert!(end <= Some(100 * KIB));
+    planner.on_done(dealt[0].writer, dealt[0].range);
+    assert!(deal(&mut planner, 100 * KIB + 10, &list).len() <= 1);
+}
+
+#[test]
+fn a_pace_is_measured_while_the_writer_works() {
+    let start = Instant::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    let mut pace = Pace::default();
+    assert_eq!(pace.stint_bytes(), None);
+    pace.on_bytes(at(0), 5 * MIB);
+    pace.on_bytes(at(100), MIB);
+    assert_eq!(pace.stint_bytes(), Some(MIB));
+    pace.on_idle();
+    pace.on_bytes(at(5_000), 1);
+    pace.on_bytes(at(5_100), MIB);
+    assert_eq!(pace.stint_bytes(), Some(MIB), "idle time does not count");
+    pace.on_first_bytes(Duration::from_millis(200));
+    assert_eq!(
+        pace.stint_bytes(),
+        Some(2 * MIB),
+        "a stint outlasts the way of an order"
+    );
+}

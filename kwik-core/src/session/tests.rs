@@ -1,0 +1,5 @@
+//! The session layer in a world without QUIC: all three roles at once, driven by an in-memory model
+//! of the connections between them.
+
+mod net;
+mod rng;

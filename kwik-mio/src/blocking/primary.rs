@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kwik_core::endpoint::{PlanSpec, RawTarget};
 use kwik_core::error::CloseReason;
 use kwik_core::event::{EventKind, PathEvent, PrimaryEvent};
 use kwik_core::ids::{ByteRange, GrantId, PathId, SessionId, StreamId};
-use kwik_core::path::{PathInfo, PathSpec};
+use kwik_core::path::{PathInfo, PathSpec, RawTarget};
+use kwik_core::plan::PlanSpec;
 use kwik_core::ranges::RangeSet;
 use kwik_core::wire::LostReason;
 
@@ -153,7 +153,7 @@ impl PrimarySession {
     /// # Errors
     ///
     /// [`Error::Closed`].
-    pub fn session_id(&self) -> Result<Option<SessionId>, Error> {
+    pub fn session_id(&self) -> Result<SessionId, Error> {
         self.session.call(|call| Ok(call.primary()?.session_id()))
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kwik_core::Endpoint;
+use kwik_core::endpoint::Endpoint;
 use kwik_core::error::{CloseReason, code};
 use kwik_core::event::{ClientEvent, Event, EventKind, PrimaryEvent, SecondaryEvent, StreamEvent};
 use kwik_core::ids::{SegmentId, SessionHandle, StreamId};

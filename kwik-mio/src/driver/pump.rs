@@ -8,8 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kwik_core::Endpoint;
-use kwik_core::endpoint::{Datagram, Transmit};
+use kwik_core::endpoint::{Datagram, Endpoint, Transmit};
 use mio::{Interest, Registry, Token};
 
 use super::BATCH_DATAGRAMS_MAX;

@@ -66,10 +66,17 @@ struct Primary {
 impl ClientSession {
     /// A session that begins by dialling its primary; `seed` makes its join key.
     pub(crate) fn new(config: Arc<Config>, seed: &[u8; 32], target: DialTarget) -> Self {
-        let outputs = VecDeque::from([Output::Dial { path: PathId::PRIMARY, target: target.clone() }]);
+        let outputs = VecDeque::from([Output::Dial {
+            path: PathId::PRIMARY,
+            target: target.clone(),
+        }]);
         Self {
             join_key: JoinKey::from_seed(seed),
-            primary: Primary { target, control: None, session_id: None },
+            primary: Primary {
+                target,
+                control: None,
+                session_id: None,
+            },
             paths: Paths::default(),
             streams: Streams::new(u64::from(config.quic.bidi_streams_max)),
             inbound: BTreeMap::new(),
@@ -107,8 +114,14 @@ impl ClientSession {
             return None;
         }
         let drain = self.drains.first().map(|&(at, _)| at);
-        let hole = self.streams.first_hole_since().map(|since| since + self.config.client.hole_max);
-        [self.path_deadline(), drain, hole].into_iter().flatten().min()
+        let hole = self
+            .streams
+            .first_hole_since()
+            .map(|since| since + self.config.client.hole_max);
+        [self.path_deadline(), drain, hole]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Takes in what happened.
@@ -118,7 +131,11 @@ impl ClientSession {
         }
         let cx = &mut Cx { now, carriers };
         match input {
-            Input::PathUp { path, control, exporter } => self.on_path_up(cx, path, control, &exporter),
+            Input::PathUp {
+                path,
+                control,
+                exporter,
+            } => self.on_path_up(cx, path, control, &exporter),
             Input::PathDown { path, cause } => self.on_path_down(cx, path, cause),
             Input::Opened(carrier) => self.on_opened(cx, carrier),
             Input::Readable(carrier) => self.on_readable(cx, carrier),
@@ -132,11 +149,19 @@ impl ClientSession {
         }
     }
 
-    fn on_path_up(&mut self, cx: &mut Cx<'_>, path: PathId, control: CarrierId, exporter: &[u8; 32]) {
+    fn on_path_up(
+        &mut self,
+        cx: &mut Cx<'_>,
+        path: PathId,
+        control: CarrierId,
+        exporter: &[u8; 32],
+    ) {
         if path != PathId::PRIMARY {
             return self.on_secondary_up(cx, path, control, exporter);
         }
-        let hello = Hello { join_key_thumbprint: self.join_key.thumbprint() };
+        let hello = Hello {
+            join_key_thumbprint: self.join_key.thumbprint(),
+        };
         let mut channel = ControlChannel::new(control);
         channel.send(&ControlFrame::Hello(hello), cx.carriers);
         self.primary.control = Some(channel);
@@ -196,7 +221,11 @@ impl ClientSession {
         Ok(())
     }
 
-    fn poll_frame(&mut self, cx: &mut Cx<'_>, path: PathId) -> Result<Option<ControlFrame>, Violation> {
+    fn poll_frame(
+        &mut self,
+        cx: &mut Cx<'_>,
+        path: PathId,
+    ) -> Result<Option<ControlFrame>, Violation> {
         match self.channel(path) {
             Some(channel) => channel.poll_frame(cx.carriers),
             None => Ok(None),
@@ -230,7 +259,12 @@ impl ClientSession {
         }
     }
 
-    fn on_secondary_frame(&mut self, cx: &mut Cx<'_>, path: PathId, frame: ControlFrame) -> Result<(), Violation> {
+    fn on_secondary_frame(
+        &mut self,
+        cx: &mut Cx<'_>,
+        path: PathId,
+        frame: ControlFrame,
+    ) -> Result<(), Violation> {
         match frame {
             ControlFrame::Joined(_) => self.on_joined(cx, path),
             ControlFrame::Refused(refused) => {
@@ -238,7 +272,9 @@ impl ClientSession {
                 self.end_path(cx, path, PathPhase::Dead, code::PATH_ENDED);
                 Ok(())
             }
-            ControlFrame::GrantRefused(frame) => self.on_grant_refused(cx, path, frame.grant, frame.code),
+            ControlFrame::GrantRefused(frame) => {
+                self.on_grant_refused(cx, path, frame.grant, frame.code)
+            }
             ControlFrame::GrantDone(frame) => self.on_grant_done(cx, path, &frame),
             ControlFrame::Hello(_)
             | ControlFrame::PathStatus(_)
@@ -277,7 +313,11 @@ impl ClientSession {
 
     fn on_stopped(&mut self, cx: &mut Cx<'_>, carrier: CarrierId, code: u64) {
         if self.is_control(carrier) {
-            self.judge(cx, carrier.path, Err(Violation::Unexpected("STOP_SENDING of the control carrier")));
+            self.judge(
+                cx,
+                carrier.path,
+                Err(Violation::Unexpected("STOP_SENDING of the control carrier")),
+            );
         } else {
             self.on_stream_stopped(carrier, code, cx.carriers);
         }
@@ -304,7 +344,8 @@ impl ClientSession {
     }
 
     fn is_control(&mut self, carrier: CarrierId) -> bool {
-        self.channel(carrier.path).is_some_and(|channel| channel.carrier() == carrier)
+        self.channel(carrier.path)
+            .is_some_and(|channel| channel.carrier() == carrier)
     }
 
     fn send_primary(&mut self, cx: &mut Cx<'_>, frame: &ControlFrame) {
@@ -355,7 +396,11 @@ impl ClientSession {
     }
 
     pub(crate) fn stats(&self) -> ClientStats {
-        let control = self.primary.control.as_ref().map_or(0, ControlChannel::bytes);
+        let control = self
+            .primary
+            .control
+            .as_ref()
+            .map_or(0, ControlChannel::bytes);
         self.stats.public(control + self.paths.control_bytes())
     }
 
@@ -386,7 +431,11 @@ impl ClientSession {
     }
 
     fn check_open(&self) -> Result<(), Misuse> {
-        if self.is_closed() { Err(Misuse::Closed) } else { Ok(()) }
+        if self.is_closed() {
+            Err(Misuse::Closed)
+        } else {
+            Ok(())
+        }
     }
 
     fn check_stream_open(&self) -> Result<(), StreamError> {
@@ -416,6 +465,9 @@ impl From<DownCause> for CloseReason {
 /// Streams by the carrier that they are.
 impl From<StreamId> for CarrierId {
     fn from(stream: StreamId) -> Self {
-        Self { path: PathId::PRIMARY, stream: stream.0 }
+        Self {
+            path: PathId::PRIMARY,
+            stream: stream.0,
+        }
     }
 }

@@ -107,12 +107,16 @@ impl ControlChannel {
     /// Takes some bytes off the carrier; false if there are none.
     fn fill(&mut self, carriers: &mut dyn Carriers) -> bool {
         let (decoder, mut filled) = (&mut self.decoder, 0);
-        let state =
-            carriers.read(self.carrier, Order::Ordered, READ_STEP_BYTES, &mut |_, chunk| {
+        let state = carriers.read(
+            self.carrier,
+            Order::Ordered,
+            READ_STEP_BYTES,
+            &mut |_, chunk| {
                 filled += chunk.len();
                 decoder.push(chunk);
                 ControlFlow::Continue(())
-            });
+            },
+        );
         self.bytes += filled as u64;
         match state {
             Ok(ReadState::More | ReadState::Blocked) | Err(CarrierEnd::Gone) => {}

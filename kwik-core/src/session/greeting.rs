@@ -83,17 +83,27 @@ impl Greeting {
 
     pub(crate) fn close(&mut self, code: u64) {
         if !std::mem::replace(&mut self.closed, true) {
-            self.outputs.push_back(Output::Close { path: PathId::PRIMARY, code });
+            self.outputs.push_back(Output::Close {
+                path: PathId::PRIMARY,
+                code,
+            });
         }
     }
 
     /// Takes in what happened; the connection's purpose, once it is known.
-    pub(crate) fn handle(&mut self, now: Now, input: Input, carriers: &mut dyn Carriers) -> Option<Greeted> {
+    pub(crate) fn handle(
+        &mut self,
+        now: Now,
+        input: Input,
+        carriers: &mut dyn Carriers,
+    ) -> Option<Greeted> {
         if self.closed {
             return None;
         }
         match input {
-            Input::PathUp { control, exporter, .. } => {
+            Input::PathUp {
+                control, exporter, ..
+            } => {
                 self.control = Some(ControlChannel::new(control));
                 self.exporter = exporter;
                 self.read(now, carriers)
@@ -104,7 +114,9 @@ impl Greeting {
             }
             Input::Readable(carrier) if self.is_control(carrier) => self.read(now, carriers),
             Input::Writable(carrier) if self.is_control(carrier) => {
-                self.control.iter_mut().for_each(|control| control.flush(carriers));
+                self.control
+                    .iter_mut()
+                    .for_each(|control| control.flush(carriers));
                 None
             }
             Input::Timeout => {
@@ -127,7 +139,9 @@ impl Greeting {
     }
 
     fn is_control(&self, carrier: crate::ids::CarrierId) -> bool {
-        self.control.as_ref().is_some_and(|control| control.carrier() == carrier)
+        self.control
+            .as_ref()
+            .is_some_and(|control| control.carrier() == carrier)
     }
 
     fn keep(&mut self, input: Input) {
@@ -147,7 +161,10 @@ impl Greeting {
             Ok(Some(ControlFrame::Hello(hello))) => self.on_hello(now, hello, carriers),
             Ok(Some(ControlFrame::Join(join))) => self.on_join(now, &join, carriers),
             Ok(Some(frame)) => {
-                tracing::debug!(frame = frame.name(), "first frame is neither HELLO nor JOIN");
+                tracing::debug!(
+                    frame = frame.name(),
+                    "first frame is neither HELLO nor JOIN"
+                );
                 self.close(code::UNEXPECTED);
                 None
             }
@@ -162,7 +179,7 @@ impl Greeting {
         let control = self.control.take()?;
         let carrier = control.carrier();
         let context = Arc::clone(&self.context);
-        let mut session = PrimarySession::new(now, context, self.session, &hello, control, carriers);
+        let mut session = PrimarySession::new(now, context, self.session, hello, control, carriers);
         for input in std::mem::take(&mut self.inputs) {
             session.handle(now, input, carriers);
         }
@@ -204,7 +221,12 @@ impl Greeting {
         self.refused = true;
         self.inputs.clear();
         if let Some(control) = &mut self.control {
-            control.send(&ControlFrame::Refused(Refused { code: Violation::Join.code() }), carriers);
+            control.send(
+                &ControlFrame::Refused(Refused {
+                    code: Violation::Join.code(),
+                }),
+                carriers,
+            );
         }
     }
 

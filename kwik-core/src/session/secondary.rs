@@ -133,10 +133,14 @@ impl SecondarySession {
         if self.is_closed() {
             return;
         }
-        self.outputs.push_back(Output::Close { path: PathId::PRIMARY, code });
+        self.outputs.push_back(Output::Close {
+            path: PathId::PRIMARY,
+            code,
+        });
         self.grants.clear();
         self.segments = Segments::default();
-        self.events.push_back(SecondaryEvent::Closed(reason.clone()));
+        self.events
+            .push_back(SecondaryEvent::Closed(reason.clone()));
         self.closed = Some(reason);
     }
 
@@ -147,7 +151,9 @@ impl SecondarySession {
         }
         let cx = &mut Cx { now, carriers };
         let result = match input {
-            Input::Readable(carrier) if carrier == self.control.carrier() => self.on_control_readable(cx),
+            Input::Readable(carrier) if carrier == self.control.carrier() => {
+                self.on_control_readable(cx)
+            }
             Input::Opened(_) => Err(Violation::Unexpected("stream opened at a secondary")),
             Input::Writable(carrier) => {
                 self.on_writable(cx, carrier);
@@ -253,13 +259,20 @@ impl SecondarySession {
         if self.highest.is_none_or(|highest| frame.grant > highest) {
             return Err(Violation::Unexpected("grant id in REVOKE"));
         }
-        let Some(held) = self.grants.get_mut(&frame.grant) else { return Ok(()) };
+        let Some(held) = self.grants.get_mut(&frame.grant) else {
+            return Ok(());
+        };
         if frame.end >= held.range.end() {
             return Ok(());
         }
         let whole = frame.end <= held.range.start();
-        held.range = held.range.intersection(ByteRange::new(0, frame.end).unwrap_or(held.range));
-        self.events.push_back(SecondaryEvent::Revoked { grant: frame.grant, end: frame.end });
+        held.range = held
+            .range
+            .intersection(ByteRange::new(0, frame.end).unwrap_or(held.range));
+        self.events.push_back(SecondaryEvent::Revoked {
+            grant: frame.grant,
+            end: frame.end,
+        });
         if whole {
             self.end_grant(cx, frame.grant);
         } else {
@@ -282,19 +295,31 @@ impl SecondarySession {
     }
 
     /// Gives a grant back unfilled. One that has been begun is ended instead.
-    pub(crate) fn refuse_grant(&mut self, grant: GrantId, code: u64, carriers: &mut dyn Carriers) -> Result<(), Misuse> {
+    pub(crate) fn refuse_grant(
+        &mut self,
+        grant: GrantId,
+        code: u64,
+        carriers: &mut dyn Carriers,
+    ) -> Result<(), Misuse> {
         let held = self.grants.get(&grant).ok_or(Misuse::UnknownGrant(grant))?;
         if !held.written.is_empty() || held.segment.is_some() {
             return self.finish_grant(grant, carriers);
         }
         tracing::debug!(%grant, code, "grant refused");
         self.forget_grant(grant);
-        self.control.send(&ControlFrame::GrantRefused(GrantRefused { grant, code }), carriers);
+        self.control.send(
+            &ControlFrame::GrantRefused(GrantRefused { grant, code }),
+            carriers,
+        );
         Ok(())
     }
 
     /// Says that nothing more comes for a grant.
-    pub(crate) fn finish_grant(&mut self, grant: GrantId, carriers: &mut dyn Carriers) -> Result<(), Misuse> {
+    pub(crate) fn finish_grant(
+        &mut self,
+        grant: GrantId,
+        carriers: &mut dyn Carriers,
+    ) -> Result<(), Misuse> {
         if !self.grants.contains_key(&grant) {
             return Err(Misuse::UnknownGrant(grant));
         }
@@ -309,19 +334,29 @@ impl SecondarySession {
     /// GRANT_DONE with all that was handed to QUIC.
     fn end_grant_with(&mut self, carriers: &mut dyn Carriers, grant: GrantId) {
         self.end_segment_of(carriers, grant);
-        let Some(held) = self.forget_grant(grant) else { return };
+        let Some(held) = self.forget_grant(grant) else {
+            return;
+        };
         tracing::debug!(%grant, written = held.written.bytes(), "grant ended");
         let mut lists = split_ranges(&held.written).into_iter().peekable();
         while let Some(written) = lists.next() {
             let more = lists.peek().is_some();
-            let frame = GrantDone { grant, written, more };
+            let frame = GrantDone {
+                grant,
+                written,
+                more,
+            };
             self.control.send(&ControlFrame::GrantDone(frame), carriers);
         }
     }
 
     fn forget_grant(&mut self, grant: GrantId) -> Option<Held> {
         let held = self.grants.remove(&grant)?;
-        if !self.grants.values().any(|other| other.stream == held.stream) {
+        if !self
+            .grants
+            .values()
+            .any(|other| other.stream == held.stream)
+        {
             self.credit.remove(&held.stream);
         }
         Some(held)

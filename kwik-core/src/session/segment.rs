@@ -56,7 +56,11 @@ pub(crate) struct SegmentBounds {
 
 impl SegmentWriter {
     pub(crate) fn new(owner: SegmentOwner, start: u64) -> Self {
-        Self { owner, next: start, open: None }
+        Self {
+            owner,
+            next: start,
+            open: None,
+        }
     }
 
     /// The offset of the next byte.
@@ -129,7 +133,11 @@ impl SegmentWriter {
         };
         let steps = self.next.saturating_sub(bounds.lowest) >> 20;
         carriers.set_priority(carrier, -i32::try_from(steps).unwrap_or(i32::MAX));
-        let header = SegmentHeader { owner: self.owner, offset: self.next }.encode();
+        let header = SegmentHeader {
+            owner: self.owner,
+            offset: self.next,
+        }
+        .encode();
         self.open = Some(OpenSegment {
             carrier,
             header: Bytes::copy_from_slice(&header),
@@ -145,14 +153,20 @@ impl SegmentWriter {
         limit: u64,
         carriers: &mut dyn Carriers,
     ) -> Result<Option<CarrierId>, CarrierEnd> {
-        let Some(open) = self.open.as_mut() else { return Ok(None) };
+        let Some(open) = self.open.as_mut() else {
+            return Ok(None);
+        };
         let carrier = open.carrier;
         let room = open.end.min(limit).saturating_sub(self.next);
         let take = usize::try_from(room).unwrap_or(usize::MAX).min(data.len());
         let mut part = data.slice(..take);
-        let written = carriers
-            .write(carrier, &mut open.header)
-            .and_then(|_| if open.header.is_empty() { carriers.write(carrier, &mut part) } else { Ok(0) });
+        let written = carriers.write(carrier, &mut open.header).and_then(|_| {
+            if open.header.is_empty() {
+                carriers.write(carrier, &mut part)
+            } else {
+                Ok(0)
+            }
+        });
         let written = match written {
             Ok(written) => written,
             Err(end) => {

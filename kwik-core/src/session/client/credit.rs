@@ -13,7 +13,11 @@ use crate::wire::{Aggregate, ControlFrame, FinalSize, MaxOffset, StreamDone};
 
 impl ClientSession {
     /// AGGREGATE: the stream's new bytes travel in segments from now on.
-    pub(super) fn on_aggregate(&mut self, cx: &mut Cx<'_>, frame: &Aggregate) -> Result<(), Violation> {
+    pub(super) fn on_aggregate(
+        &mut self,
+        cx: &mut Cx<'_>,
+        frame: &Aggregate,
+    ) -> Result<(), Violation> {
         let stream = frame.stream;
         if !self.streams.expect(stream)? {
             return Ok(());
@@ -21,7 +25,9 @@ impl ClientSession {
         if self.streams.aggregated(stream).is_some() {
             return Err(Violation::Unexpected("second AGGREGATE of a stream"));
         }
-        let Some(read) = self.streams.plain_read(stream) else { return Ok(()) };
+        let Some(read) = self.streams.plain_read(stream) else {
+            return Ok(());
+        };
         if read > frame.plain_end {
             return Err(Violation::Unexpected("plain bytes of an aggregated stream"));
         }
@@ -31,7 +37,8 @@ impl ClientSession {
             ranges_max: self.config.client.reassembly_ranges_max,
         };
         let reassembly = Reassembly::new(frame.plain_end, limits);
-        let recv = AggregatedRecv::new(frame.plain_end, read, reassembly, StreamWindow::new(stream));
+        let recv =
+            AggregatedRecv::new(frame.plain_end, read, reassembly, StreamWindow::new(stream));
         self.streams.aggregate(stream, recv);
         // The primary waits for its first credit [FLOW-5].
         self.move_window(cx, stream);
@@ -42,7 +49,11 @@ impl ClientSession {
     }
 
     /// FINAL_SIZE: the primary says where a stream ends; grants beyond are clipped.
-    pub(super) fn on_final_size(&mut self, cx: &mut Cx<'_>, frame: &FinalSize) -> Result<(), Violation> {
+    pub(super) fn on_final_size(
+        &mut self,
+        cx: &mut Cx<'_>,
+        frame: &FinalSize,
+    ) -> Result<(), Violation> {
         let stream = frame.stream;
         if !self.streams.may_come(stream)? {
             return Ok(());
@@ -72,7 +83,9 @@ impl ClientSession {
     /// on, its hole may be closed.
     pub(super) fn on_stream_progress(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
         self.tell_done_if_complete(cx, stream);
-        let Some(recv) = self.streams.aggregated_mut(stream) else { return };
+        let Some(recv) = self.streams.aggregated_mut(stream) else {
+            return;
+        };
         let readable = recv.has_next();
         recv.watch_hole(cx.now.monotonic);
         if readable {
@@ -84,8 +97,14 @@ impl ClientSession {
     /// so there it waits until the application has read all [OVL-6].
     pub(super) fn tell_done_if_complete(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
         let rejects = self.config.client.overlap == crate::config::Overlap::Reject;
-        let Some(recv) = self.streams.aggregated_mut(stream) else { return };
-        let complete = if rejects { recv.is_at_end() } else { recv.is_complete() };
+        let Some(recv) = self.streams.aggregated_mut(stream) else {
+            return;
+        };
+        let complete = if rejects {
+            recv.is_at_end()
+        } else {
+            recv.is_complete()
+        };
         if complete && !recv.done_sent {
             recv.done_sent = true;
             self.send_primary(cx, &ControlFrame::StreamDone(StreamDone { stream }));
@@ -95,7 +114,9 @@ impl ClientSession {
     /// Moves the window of a stream behind its reader, and tells the servers if it is worth it.
     pub(super) fn move_window(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
         let config = &self.config.client;
-        let Some(recv) = self.streams.aggregated_mut(stream) else { return };
+        let Some(recv) = self.streams.aggregated_mut(stream) else {
+            return;
+        };
         let cursor = recv.cursor();
         let before = recv.window.max_offset();
         recv.window.follow(cursor, config, &mut self.window);
@@ -110,9 +131,12 @@ impl ClientSession {
     /// Gives credit that came back to streams that had too little.
     pub(super) fn feed_hungry(&mut self, cx: &mut Cx<'_>) {
         for stream in self.window.take_hungry() {
-            let Some(recv) = self.streams.aggregated_mut(stream) else { continue };
+            let Some(recv) = self.streams.aggregated_mut(stream) else {
+                continue;
+            };
             let before = recv.window.max_offset();
-            recv.window.follow(recv.cursor(), &self.config.client, &mut self.window);
+            recv.window
+                .follow(recv.cursor(), &self.config.client, &mut self.window);
             if recv.window.max_offset() > before {
                 self.tell_credit(cx, stream);
             }
@@ -129,7 +153,9 @@ impl ClientSession {
                 paths.push((held.path, held.range.end()));
             }
         }
-        let Some(recv) = self.streams.aggregated_mut(stream) else { return };
+        let Some(recv) = self.streams.aggregated_mut(stream) else {
+            return;
+        };
         let (max, cursor) = (recv.window.max_offset(), recv.cursor());
         let reserve = self.config.client.stream_reserve_bytes / 2;
         let mut told = Vec::new();
@@ -167,7 +193,9 @@ impl ClientSession {
 
     /// Wakes readers whose hole is older than allowed.
     pub(super) fn on_hole_timeouts(&mut self, cx: &mut Cx<'_>) {
-        let Some(limit) = cx.now.monotonic.checked_sub(self.config.client.hole_max) else { return };
+        let Some(limit) = cx.now.monotonic.checked_sub(self.config.client.hole_max) else {
+            return;
+        };
         let late: Vec<StreamId> = self
             .streams
             .all_aggregated()

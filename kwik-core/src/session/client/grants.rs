@@ -40,14 +40,25 @@ impl ClientSession {
             self.tell(cx, frame.grant, GrantOutcome::Done { end: wanted.end() });
             return Ok(());
         }
-        let Some(phase) = self.paths.live.get(&frame.path).map(|path| path.state.phase()) else {
+        let Some(phase) = self
+            .paths
+            .live
+            .get(&frame.path)
+            .map(|path| path.state.phase())
+        else {
             self.answer_unheld(cx, frame.grant, LostReason::Path, range, frame.extent);
             return Ok(());
         };
         if self.ledger.unanswered_on(frame.path) >= self.config.client.grants_per_path_max {
             return Err(Violation::ExcessiveLoad("grants on a path"));
         }
-        let held = Held::new(frame.path, frame.stream, wanted, frame.extent.is_open(), missing);
+        let held = Held::new(
+            frame.path,
+            frame.stream,
+            wanted,
+            frame.extent.is_open(),
+            missing,
+        );
         self.ledger.give(frame.grant, held);
         match phase {
             PathPhase::Active => self.forward_grant(cx, frame),
@@ -65,9 +76,13 @@ impl ClientSession {
             return Err(Violation::Unexpected("path id in RAW"));
         }
         let id = frame.path;
-        let Some(path) = self.paths.get_mut(id) else { return Ok(()) };
+        let Some(path) = self.paths.get_mut(id) else {
+            return Ok(());
+        };
         match path.state.phase() {
-            PathPhase::Active | PathPhase::Retiring => self.forward(cx, id, ControlFrame::Raw(frame)),
+            PathPhase::Active | PathPhase::Retiring => {
+                self.forward(cx, id, ControlFrame::Raw(frame))
+            }
             PathPhase::Dialing | PathPhase::Joining => {
                 // A message that finds no room is dropped: it promises nothing.
                 self.queue(id, ControlFrame::Raw(frame));
@@ -88,7 +103,9 @@ impl ClientSession {
 
     /// Nothing of a grant is wanted from `end` on. A grant that loses all of it drains.
     pub(super) fn shrink(&mut self, cx: &mut Cx<'_>, grant: GrantId, end: u64, reason: LostReason) {
-        let Some(held) = self.ledger.get(grant).filter(|held| held.is_live()) else { return };
+        let Some(held) = self.ledger.get(grant).filter(|held| held.is_live()) else {
+            return;
+        };
         if end >= held.range.end() {
             return;
         }
@@ -108,13 +125,16 @@ impl ClientSession {
     /// Takes a grant back at its secondary; the final status waits for what is on its way.
     fn drain(&mut self, cx: &mut Cx<'_>, grant: GrantId) {
         if self.ledger.drain(grant) {
-            self.drains.insert((cx.now.monotonic + self.config.client.grant_drain_max, grant));
+            self.drains
+                .insert((cx.now.monotonic + self.config.client.grant_drain_max, grant));
             self.revoke_at_secondary(cx, grant, 0);
         }
     }
 
     fn revoke_at_secondary(&mut self, cx: &mut Cx<'_>, grant: GrantId, end: u64) {
-        let Some(held) = self.ledger.get(grant).filter(|held| held.is_forwarded()) else { return };
+        let Some(held) = self.ledger.get(grant).filter(|held| held.is_forwarded()) else {
+            return;
+        };
         if !held.is_written_whole() {
             let path = held.path;
             self.forward(cx, path, ControlFrame::Revoke(Revoke { grant, end }));
@@ -123,13 +143,19 @@ impl ClientSession {
 
     /// GRANT_DONE: a secondary writes no more for a grant. Its bytes may still be on their way, so
     /// this ends nothing by itself [GRANT-6].
-    pub(super) fn on_grant_done(&mut self, cx: &mut Cx<'_>, path: PathId, frame: &GrantDone) -> Result<(), Violation> {
+    pub(super) fn on_grant_done(
+        &mut self,
+        cx: &mut Cx<'_>,
+        path: PathId,
+        frame: &GrantDone,
+    ) -> Result<(), Violation> {
         match self.ledger.authority(path, frame.grant) {
             Authority::Never => return Err(Violation::OutsideGrant(frame.grant)),
             Authority::Ended => return Ok(()),
             Authority::Granted(..) => {}
         }
-        self.ledger.on_written(frame.grant, &frame.written, frame.more);
+        self.ledger
+            .on_written(frame.grant, &frame.written, frame.more);
         self.settle(cx, &GrantIds::from_elem(frame.grant, 1));
         if let Some(held) = self.ledger.get(frame.grant)
             && held.is_written_whole()
@@ -161,9 +187,17 @@ impl ClientSession {
     /// Answers those of these grants that have come to their end.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>, grants: &[GrantId]) {
         for &grant in grants {
-            let Some(end) = self.ledger.due(grant) else { continue };
-            let Some(held) = self.ledger.get(grant) else { continue };
-            let reason = if held.is_live() { LostReason::Short } else { LostReason::Revoked };
+            let Some(end) = self.ledger.due(grant) else {
+                continue;
+            };
+            let Some(held) = self.ledger.get(grant) else {
+                continue;
+            };
+            let reason = if held.is_live() {
+                LostReason::Short
+            } else {
+                LostReason::Revoked
+            };
             let superfluous = held.is_forwarded() && !held.is_written_whole() && held.is_live();
             if superfluous && self.inbound_of(grant).is_none() {
                 // Others brought the bytes first: its secondary need not.
@@ -202,7 +236,9 @@ impl ClientSession {
 
     /// Tells the final status of a grant and lets go of it.
     fn answer(&mut self, cx: &mut Cx<'_>, grant: GrantId, end: Final, reason: LostReason) {
-        let Some(held) = self.ledger.get(grant) else { return };
+        let Some(held) = self.ledger.get(grant) else {
+            return;
+        };
         let (path, stream) = (held.path, held.stream);
         tracing::debug!(%grant, %path, %stream, ?end, ?reason, "grant ended");
         self.ledger.on_answered(grant);
@@ -223,7 +259,14 @@ impl ClientSession {
     }
 
     /// A grant that is answered before it was held.
-    fn answer_unheld(&mut self, cx: &mut Cx<'_>, grant: GrantId, reason: LostReason, range: ByteRange, extent: Extent) {
+    fn answer_unheld(
+        &mut self,
+        cx: &mut Cx<'_>,
+        grant: GrantId,
+        reason: LostReason,
+        range: ByteRange,
+        extent: Extent,
+    ) {
         let (end, missing) = match extent {
             Extent::Fixed(range) => (range.end(), RangeSet::from(range)),
             Extent::Open { start } => (start, RangeSet::new()),
@@ -232,16 +275,35 @@ impl ClientSession {
         self.tell_lost(cx, grant, reason, end, &missing);
     }
 
-    fn tell_lost(&mut self, cx: &mut Cx<'_>, grant: GrantId, reason: LostReason, end: u64, missing: &RangeSet) {
+    fn tell_lost(
+        &mut self,
+        cx: &mut Cx<'_>,
+        grant: GrantId,
+        reason: LostReason,
+        end: u64,
+        missing: &RangeSet,
+    ) {
         let mut lists = split_ranges(missing).into_iter().peekable();
         while let Some(missing) = lists.next() {
             let more = lists.peek().is_some();
-            self.tell(cx, grant, GrantOutcome::Lost { reason, end, missing, more });
+            self.tell(
+                cx,
+                grant,
+                GrantOutcome::Lost {
+                    reason,
+                    end,
+                    missing,
+                    more,
+                },
+            );
         }
     }
 
     fn tell(&mut self, cx: &mut Cx<'_>, grant: GrantId, outcome: GrantOutcome) {
-        self.send_primary(cx, &ControlFrame::GrantStatus(GrantStatus { grant, outcome }));
+        self.send_primary(
+            cx,
+            &ControlFrame::GrantStatus(GrantStatus { grant, outcome }),
+        );
     }
 
     /// HOLE: bytes that had been present are missing again, and no grant brings them.
@@ -254,7 +316,9 @@ impl ClientSession {
     /// Hands a grant to its secondary, stamped with the credit of this moment [FLOW-4].
     fn forward_grant(&mut self, cx: &mut Cx<'_>, mut frame: Grant) {
         let (path, grant) = (frame.path, frame.grant);
-        let Some(held) = self.ledger.get(grant) else { return };
+        let Some(held) = self.ledger.get(grant) else {
+            return;
+        };
         let (wanted, range) = (held.range, frame.extent.range());
         if let Some(recv) = self.streams.aggregated_mut(frame.stream) {
             frame.max_offset = recv.window.tell(path);
@@ -273,7 +337,9 @@ impl ClientSession {
     /// Keeps a frame for a path that has not joined; false if there is no room for it.
     fn queue(&mut self, id: PathId, frame: ControlFrame) -> bool {
         let room = self.config.client.outbox_bytes_max;
-        let Some(path) = self.paths.get_mut(id) else { return false };
+        let Some(path) = self.paths.get_mut(id) else {
+            return false;
+        };
         let size = frame.encoded_len();
         let fits = path.waiting_bytes + size <= room;
         if fits {
@@ -306,7 +372,11 @@ impl ClientSession {
     pub(super) fn forward(&mut self, cx: &mut Cx<'_>, id: PathId, frame: ControlFrame) {
         if let ControlFrame::Grant(grant) = frame {
             // Only the stamp of `forward_grant` makes it fit to be sent.
-            if self.ledger.get(grant.grant).is_some_and(|held| held.is_forwarded()) {
+            if self
+                .ledger
+                .get(grant.grant)
+                .is_some_and(|held| held.is_forwarded())
+            {
                 self.send_secondary(cx, id, &ControlFrame::Grant(grant));
             } else {
                 self.forward_grant(cx, grant);
@@ -319,7 +389,10 @@ impl ClientSession {
     /// Bytes came from a path: its clock begins anew, and its grants have progress to report.
     pub(super) fn on_path_bytes(&mut self, cx: &mut Cx<'_>, id: PathId, grant: GrantId) {
         let now = cx.now.monotonic;
-        let (start, progress) = (self.config.client.grant_start_max, self.config.client.progress_interval);
+        let (start, progress) = (
+            self.config.client.grant_start_max,
+            self.config.client.progress_interval,
+        );
         if let Some(path) = self.paths.get_mut(id) {
             path.start_deadline = Some(now + start);
             path.progressed.insert(grant);
@@ -340,10 +413,19 @@ impl ClientSession {
     /// Live grants of a path whose lowest missing byte has credit.
     fn credited_grants(&self, path: PathId) -> GrantIds {
         let credited = |held: &Held| {
-            let told = self.streams.aggregated(held.stream).map_or(0, |recv| recv.window.told(path));
-            held.is_live() && held.is_forwarded() && held.lowest_missing().is_some_and(|at| at < told)
+            let told = self
+                .streams
+                .aggregated(held.stream)
+                .map_or(0, |recv| recv.window.told(path));
+            held.is_live()
+                && held.is_forwarded()
+                && held.lowest_missing().is_some_and(|at| at < told)
         };
-        self.ledger.on_path(path).filter(|(_, held)| credited(held)).map(|(id, _)| id).collect()
+        self.ledger
+            .on_path(path)
+            .filter(|(_, held)| credited(held))
+            .map(|(id, _)| id)
+            .collect()
     }
 
     /// Judges the clocks of grants up to now.
@@ -365,7 +447,9 @@ impl ClientSession {
 
     /// Nothing came of a path for too long: all that it could have written is lost.
     fn on_start_deadline(&mut self, cx: &mut Cx<'_>, id: PathId, now: Instant) {
-        let Some(path) = self.paths.get_mut(id) else { return };
+        let Some(path) = self.paths.get_mut(id) else {
+            return;
+        };
         if path.start_deadline.is_none_or(|at| now < at) {
             return;
         }
@@ -382,7 +466,9 @@ impl ClientSession {
     }
 
     fn report_progress(&mut self, cx: &mut Cx<'_>, id: PathId, now: Instant) {
-        let Some(path) = self.paths.get_mut(id) else { return };
+        let Some(path) = self.paths.get_mut(id) else {
+            return;
+        };
         if path.progress_due.is_none_or(|at| now < at) {
             return;
         }

@@ -69,12 +69,19 @@ impl Paths {
 
     /// Everything known, ended paths first.
     pub(super) fn infos(&self) -> impl Iterator<Item = PathInfo> + '_ {
-        self.ended.iter().cloned().chain(self.live.iter().map(|(&id, path)| path.info(id)))
+        self.ended
+            .iter()
+            .cloned()
+            .chain(self.live.iter().map(|(&id, path)| path.info(id)))
     }
 
     /// Control bytes of all paths that are alive.
     pub(super) fn control_bytes(&self) -> u64 {
-        self.live.values().filter_map(|path| path.control.as_ref()).map(ControlChannel::bytes).sum()
+        self.live
+            .values()
+            .filter_map(|path| path.control.as_ref())
+            .map(ControlChannel::bytes)
+            .sum()
     }
 }
 
@@ -124,7 +131,8 @@ impl ClientSession {
         }
         let path = frame.path;
         self.paths.highest = Some(path);
-        self.events.push_back(ClientEvent::Path(PathEvent::Added(path)));
+        self.events
+            .push_back(ClientEvent::Path(PathEvent::Added(path)));
         let addr = self.permitted(&frame.addrs);
         let policy = &self.config.client.dial;
         let room = self.paths.live.len() < policy.paths_max;
@@ -135,22 +143,36 @@ impl ClientSession {
             self.tell_path_ended(cx, path, PathPhase::Dead);
             return Ok(());
         };
-        let target = DialTarget { addr, server_name: frame.server_name, pin: frame.pin };
+        let target = DialTarget {
+            addr,
+            server_name: frame.server_name,
+            pin: frame.pin,
+        };
         let silence_max = self.config.client.path_silence_max;
-        self.paths.live.insert(path, ClientPath::new(target, frame.ticket, silence_max));
+        self.paths
+            .live
+            .insert(path, ClientPath::new(target, frame.ticket, silence_max));
         self.dial_next(cx);
         Ok(())
     }
 
     fn permitted(&self, addrs: &[SocketAddr]) -> Option<SocketAddr> {
         let primary = self.primary.target.addr.ip();
-        addrs.iter().copied().find(|&addr| self.config.client.dial.permits(primary, addr))
+        addrs
+            .iter()
+            .copied()
+            .find(|&addr| self.config.client.dial.permits(primary, addr))
     }
 
     /// Starts waiting dials, as many as the policy allows at once.
     fn dial_next(&mut self, cx: &mut Cx<'_>) {
         let policy = &self.config.client.dial;
-        let mut dialing = self.paths.live.values().filter(|path| path.is_dialing()).count();
+        let mut dialing = self
+            .paths
+            .live
+            .values()
+            .filter(|path| path.is_dialing())
+            .count();
         for (&id, path) in &mut self.paths.live {
             if dialing >= policy.dials_max {
                 return;
@@ -158,7 +180,10 @@ impl ClientSession {
             if path.state.phase() == PathPhase::Dialing && path.dial_deadline.is_none() {
                 tracing::debug!(path = %id, addr = %path.target.addr, "dialling a secondary");
                 path.dial_deadline = Some(cx.now.monotonic + policy.dial_deadline);
-                self.outputs.push_back(Output::Dial { path: id, target: path.target.clone() });
+                self.outputs.push_back(Output::Dial {
+                    path: id,
+                    target: path.target.clone(),
+                });
                 dialing += 1;
             }
         }
@@ -172,8 +197,12 @@ impl ClientSession {
         control: CarrierId,
         exporter: &[u8; 32],
     ) {
-        let Some(session) = self.primary.session_id else { return };
-        let Some(path) = self.paths.get_mut(id) else { return };
+        let Some(session) = self.primary.session_id else {
+            return;
+        };
+        let Some(path) = self.paths.get_mut(id) else {
+            return;
+        };
         if !path.state.on_connected() {
             return;
         }
@@ -191,7 +220,9 @@ impl ClientSession {
 
     /// JOINED: the path is in use from now on.
     pub(super) fn on_joined(&mut self, cx: &mut Cx<'_>, id: PathId) -> Result<(), Violation> {
-        let Some(path) = self.paths.get_mut(id) else { return Ok(()) };
+        let Some(path) = self.paths.get_mut(id) else {
+            return Ok(());
+        };
         if !path.state.on_joined() {
             return Err(Violation::Unexpected("JOINED"));
         }
@@ -199,7 +230,8 @@ impl ClientSession {
         path.dial_deadline = None;
         path.waiting_bytes = 0;
         let waiting = std::mem::take(&mut path.waiting);
-        self.events.push_back(ClientEvent::Path(PathEvent::Active(id)));
+        self.events
+            .push_back(ClientEvent::Path(PathEvent::Active(id)));
         self.send_primary(cx, &path_status(id, PathStatusState::Active));
         for frame in waiting {
             self.forward(cx, id, frame);
@@ -209,12 +241,18 @@ impl ClientSession {
     }
 
     /// RETIRE_PATH: no more grants; the path closes when those it has are final.
-    pub(super) fn on_retire_path(&mut self, cx: &mut Cx<'_>, frame: &RetirePath) -> Result<(), Violation> {
+    pub(super) fn on_retire_path(
+        &mut self,
+        cx: &mut Cx<'_>,
+        frame: &RetirePath,
+    ) -> Result<(), Violation> {
         if !self.paths.was_named(frame.path) {
             return Err(Violation::Unexpected("path id in RETIRE_PATH"));
         }
         let deadline = cx.now.monotonic + self.config.client.retire_max;
-        let Some(path) = self.paths.get_mut(frame.path) else { return Ok(()) };
+        let Some(path) = self.paths.get_mut(frame.path) else {
+            return Ok(());
+        };
         if path.state.on_retire() {
             path.retire_deadline = Some(deadline);
             self.end_retiring(cx, frame.path);
@@ -226,21 +264,35 @@ impl ClientSession {
 
     /// Closes a retiring path that has nothing more to bring.
     pub(super) fn end_retiring(&mut self, cx: &mut Cx<'_>, id: PathId) {
-        let retiring = self.paths.live.get(&id).is_some_and(|path| path.state.phase() == PathPhase::Retiring);
+        let retiring = self
+            .paths
+            .live
+            .get(&id)
+            .is_some_and(|path| path.state.phase() == PathPhase::Retiring);
         if retiring && self.ledger.unanswered_on(id) == 0 {
             self.end_path(cx, id, PathPhase::Retired, code::NO_ERROR);
         }
     }
 
     /// A secondary broke the protocol: it alone pays.
-    pub(super) fn on_secondary_violation(&mut self, cx: &mut Cx<'_>, id: PathId, violation: &Violation) {
+    pub(super) fn on_secondary_violation(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: PathId,
+        violation: &Violation,
+    ) {
         tracing::warn!(path = %id, %violation, "secondary broke the protocol");
         self.end_path(cx, id, PathPhase::Dead, violation.code());
     }
 
     /// Ends a path whose connection this end closes.
     pub(super) fn end_path(&mut self, cx: &mut Cx<'_>, id: PathId, phase: PathPhase, code: u64) {
-        if self.paths.live.get(&id).is_some_and(|path| path.dial_deadline.is_some() || path.control.is_some()) {
+        if self
+            .paths
+            .live
+            .get(&id)
+            .is_some_and(|path| path.dial_deadline.is_some() || path.control.is_some())
+        {
             self.outputs.push_back(Output::Close { path: id, code });
         }
         self.on_path_ended(cx, id, phase);
@@ -248,7 +300,9 @@ impl ClientSession {
 
     /// A path has ended: its grants are lost, exactly, and the next dial may begin.
     pub(super) fn on_path_ended(&mut self, cx: &mut Cx<'_>, id: PathId, phase: PathPhase) {
-        let Some(mut path) = self.paths.live.remove(&id) else { return };
+        let Some(mut path) = self.paths.live.remove(&id) else {
+            return;
+        };
         path.state.end(phase);
         if let Some(control) = &path.control {
             self.stats.ended_control_bytes += control.bytes();
@@ -302,7 +356,9 @@ impl ClientSession {
     fn on_path_timeout(&mut self, cx: &mut Cx<'_>, id: PathId) {
         let now = cx.now.monotonic;
         let silence_max = self.silence_max(cx, id);
-        let Some(path) = self.paths.live.get_mut(&id) else { return };
+        let Some(path) = self.paths.live.get_mut(&id) else {
+            return;
+        };
         let late = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
         if late(path.dial_deadline) {
             return self.end_path(cx, id, PathPhase::Dead, code::PATH_ENDED);
@@ -326,7 +382,10 @@ impl ClientSession {
 
     /// The silence that kills a path: never below three probe timeouts [PATH-6].
     fn silence_max(&self, cx: &Cx<'_>, id: PathId) -> Duration {
-        let pto = cx.carriers.path_stats(id).map_or_else(Default::default, |stats| stats.pto);
+        let pto = cx
+            .carriers
+            .path_stats(id)
+            .map_or_else(Default::default, |stats| stats.pto);
         self.config.client.path_silence_max.max(pto * 3)
     }
 

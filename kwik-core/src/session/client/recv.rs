@@ -39,7 +39,12 @@ pub(super) struct AggregatedRecv {
 }
 
 impl AggregatedRecv {
-    pub(super) fn new(plain_end: u64, plain_read: u64, reassembly: Reassembly, window: StreamWindow) -> Self {
+    pub(super) fn new(
+        plain_end: u64,
+        plain_read: u64,
+        reassembly: Reassembly,
+        window: StreamWindow,
+    ) -> Self {
         Self {
             plain_end,
             plain_read,
@@ -57,7 +62,11 @@ impl AggregatedRecv {
 
     /// One past the last byte that was read.
     pub(super) fn cursor(&self) -> u64 {
-        if self.plain_read < self.plain_end { self.plain_read } else { self.reassembly.cursor() }
+        if self.plain_read < self.plain_end {
+            self.plain_read
+        } else {
+            self.reassembly.cursor()
+        }
     }
 
     pub(super) fn final_size(&self) -> Option<u64> {
@@ -87,20 +96,27 @@ impl AggregatedRecv {
 
     /// Whether every byte up to the final size is here.
     pub(super) fn is_complete(&self) -> bool {
-        self.final_size.is_some_and(|size| self.reassembly.contiguous_end() >= size)
+        self.final_size
+            .is_some_and(|size| self.reassembly.contiguous_end() >= size)
     }
 
     /// Whether a read of the segments would yield something: bytes or the end.
     pub(super) fn has_next(&self) -> bool {
         self.reset.is_some()
             || self.plain_read == self.plain_end
-            && (self.reassembly.contiguous_end() > self.reassembly.cursor() || self.is_at_end())
+                && (self.reassembly.contiguous_end() > self.reassembly.cursor() || self.is_at_end())
     }
 
     /// Hands the next bytes behind the plain part to `sink`, at most `max`; false if it broke off.
-    pub(super) fn read(&mut self, mut max: usize, sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>) -> bool {
+    pub(super) fn read(
+        &mut self,
+        mut max: usize,
+        sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
+    ) -> bool {
         while max > 0 {
-            let Some(chunk) = self.reassembly.read(max) else { return true };
+            let Some(chunk) = self.reassembly.read(max) else {
+                return true;
+            };
             max -= chunk.len();
             if sink(chunk).is_break() {
                 return false;
@@ -114,7 +130,11 @@ impl AggregatedRecv {
         if !self.uncovered.is_empty() {
             self.uncovered.remove(range);
         }
-        if self.lost.is_empty() { 0 } else { self.lost.remove(range) }
+        if self.lost.is_empty() {
+            0
+        } else {
+            self.lost.remove(range)
+        }
     }
 
     /// These bytes were reported lost.

@@ -20,7 +20,10 @@ use crate::wire::{SegmentHeader, SegmentOwner};
 /// A segment carrier.
 pub(super) enum Inbound {
     /// Its header has not arrived whole.
-    Header { bytes: [u8; SegmentHeader::LEN], filled: usize },
+    Header {
+        bytes: [u8; SegmentHeader::LEN],
+        filled: usize,
+    },
     /// Its header is known.
     Body(SegmentHeader),
 }
@@ -51,18 +54,38 @@ struct Landed {
 
 impl ClientSession {
     /// A server opened a unidirectional carrier.
-    pub(super) fn on_segment_opened(&mut self, cx: &mut Cx<'_>, carrier: CarrierId) -> Result<(), Violation> {
-        self.inbound.insert(carrier, Inbound::Header { bytes: [0; SegmentHeader::LEN], filled: 0 });
+    pub(super) fn on_segment_opened(
+        &mut self,
+        cx: &mut Cx<'_>,
+        carrier: CarrierId,
+    ) -> Result<(), Violation> {
+        self.inbound.insert(
+            carrier,
+            Inbound::Header {
+                bytes: [0; SegmentHeader::LEN],
+                filled: 0,
+            },
+        );
         self.on_segment_readable(cx, carrier)
     }
 
     /// Takes what has arrived on a segment carrier.
-    pub(super) fn on_segment_readable(&mut self, cx: &mut Cx<'_>, carrier: CarrierId) -> Result<(), Violation> {
-        let Some(header) = self.segment_header(cx, carrier)? else { return Ok(()) };
+    pub(super) fn on_segment_readable(
+        &mut self,
+        cx: &mut Cx<'_>,
+        carrier: CarrierId,
+    ) -> Result<(), Violation> {
+        let Some(header) = self.segment_header(cx, carrier)? else {
+            return Ok(());
+        };
         match self.place(carrier.path, header)? {
             Place::Later => Ok(()),
             Place::Nowhere => {
-                let read = cx.carriers.read(carrier, Order::Any, usize::MAX, &mut |_, _| ControlFlow::Continue(()));
+                let read = cx
+                    .carriers
+                    .read(carrier, Order::Any, usize::MAX, &mut |_, _| {
+                        ControlFlow::Continue(())
+                    });
                 self.on_segment_read(cx, carrier, header, read);
                 Ok(())
             }
@@ -76,20 +99,26 @@ impl ClientSession {
     }
 
     /// The header, once it is whole.
-    fn segment_header(&mut self, cx: &mut Cx<'_>, carrier: CarrierId) -> Result<Option<SegmentHeader>, Violation> {
+    fn segment_header(
+        &mut self,
+        cx: &mut Cx<'_>,
+        carrier: CarrierId,
+    ) -> Result<Option<SegmentHeader>, Violation> {
         let (bytes, filled) = match self.inbound.get_mut(&carrier) {
             None => return Ok(None),
             Some(Inbound::Body(header)) => return Ok(Some(*header)),
             Some(Inbound::Header { bytes, filled }) => (bytes, filled),
         };
         let room = SegmentHeader::LEN - *filled;
-        let read = cx.carriers.read(carrier, Order::Ordered, room, &mut |_, chunk| {
-            if let Some(to) = bytes.get_mut(*filled..*filled + chunk.len()) {
-                to.copy_from_slice(&chunk);
-                *filled += chunk.len();
-            }
-            ControlFlow::Continue(())
-        });
+        let read = cx
+            .carriers
+            .read(carrier, Order::Ordered, room, &mut |_, chunk| {
+                if let Some(to) = bytes.get_mut(*filled..*filled + chunk.len()) {
+                    to.copy_from_slice(&chunk);
+                    *filled += chunk.len();
+                }
+                ControlFlow::Continue(())
+            });
         if *filled < SegmentHeader::LEN {
             // A carrier that ends without a header says nothing [SEG-8].
             if !matches!(read, Ok(ReadState::Blocked | ReadState::More)) {
@@ -145,7 +174,9 @@ impl ClientSession {
         range: ByteRange,
         landed: &mut Landed,
     ) -> Result<ReadState, CarrierEnd> {
-        let Some(recv) = self.streams.aggregated_mut(stream) else { return Err(CarrierEnd::Gone) };
+        let Some(recv) = self.streams.aggregated_mut(stream) else {
+            return Err(CarrierEnd::Gone);
+        };
         let source = if carrier.path == PathId::PRIMARY {
             Source::Primary
         } else {
@@ -156,7 +187,8 @@ impl ClientSession {
         let stats = &mut self.stats;
         carriers.read(carrier, Order::Any, usize::MAX, &mut |at, mut chunk| {
             let placed = stream_range(header, at, chunk.len());
-            let Some(placed) = placed.filter(|placed| range.contains(*placed) && placed.start() >= recv.plain_end)
+            let Some(placed) =
+                placed.filter(|placed| range.contains(*placed) && placed.start() >= recv.plain_end)
             else {
                 landed.violation = Some(outside(header, stream));
                 return ControlFlow::Break(());
@@ -222,10 +254,17 @@ impl ClientSession {
         let buffered = self.streams.buffered_bytes(stream);
         self.stats.note_buffered(stream, buffered);
         for &range in &landed.conflicts {
-            self.events.push_back(ClientEvent::Conflict { stream, range, path });
+            self.events.push_back(ClientEvent::Conflict {
+                stream,
+                range,
+                path,
+            });
         }
         if !landed.reopened.is_empty() {
-            landed.reopened.iter().for_each(|range| self.ledger.on_reopened(stream, range));
+            landed
+                .reopened
+                .iter()
+                .for_each(|range| self.ledger.on_reopened(stream, range));
             self.tell_hole(cx, stream, &landed.reopened);
         }
         if !landed.runs.is_empty() {
@@ -260,11 +299,18 @@ impl ClientSession {
     pub(super) fn inbound_of(&self, grant: GrantId) -> Option<CarrierId> {
         let path = self.ledger.get(grant)?.path;
         let from = CarrierId { path, stream: 0 };
-        let to = CarrierId { path, stream: u64::MAX };
-        self.inbound.range(from..=to).find_map(|(&carrier, inbound)| match inbound {
-            Inbound::Body(header) if header.owner == SegmentOwner::Grant(grant) => Some(carrier),
-            Inbound::Body(_) | Inbound::Header { .. } => None,
-        })
+        let to = CarrierId {
+            path,
+            stream: u64::MAX,
+        };
+        self.inbound
+            .range(from..=to)
+            .find_map(|(&carrier, inbound)| match inbound {
+                Inbound::Body(header) if header.owner == SegmentOwner::Grant(grant) => {
+                    Some(carrier)
+                }
+                Inbound::Body(_) | Inbound::Header { .. } => None,
+            })
     }
 
     /// The path has ended, and its carriers with it.
@@ -293,7 +339,11 @@ impl ClientSession {
     }
 
     /// AGGREGATE came: read what had to wait for it.
-    pub(super) fn read_waiting_segments(&mut self, cx: &mut Cx<'_>, stream: StreamId) -> Result<(), Violation> {
+    pub(super) fn read_waiting_segments(
+        &mut self,
+        cx: &mut Cx<'_>,
+        stream: StreamId,
+    ) -> Result<(), Violation> {
         let waiting: Vec<CarrierId> = self
             .inbound
             .iter()
@@ -302,7 +352,9 @@ impl ClientSession {
             })
             .map(|(&carrier, _)| carrier)
             .collect();
-        waiting.into_iter().try_for_each(|carrier| self.on_segment_readable(cx, carrier))
+        waiting
+            .into_iter()
+            .try_for_each(|carrier| self.on_segment_readable(cx, carrier))
     }
 }
 
@@ -335,4 +387,3 @@ fn outside(header: SegmentHeader, stream: StreamId) -> Violation {
         SegmentOwner::Primary(_) => Violation::Stream(stream),
     }
 }
-

@@ -69,7 +69,10 @@ enum RecvHalf {
 
 impl Streams {
     pub(super) fn new(remote_max: u64) -> Self {
-        Self { remote_max, ..Self::default() }
+        Self {
+            remote_max,
+            ..Self::default()
+        }
     }
 
     pub(super) fn aggregated(&self, stream: StreamId) -> Option<&AggregatedRecv> {
@@ -87,11 +90,15 @@ impl Streams {
     }
 
     /// The aggregated streams.
-    pub(super) fn all_aggregated(&mut self) -> impl Iterator<Item = (StreamId, &mut AggregatedRecv)> {
-        self.table.iter_mut().filter_map(|(&id, stream)| match &mut stream.recv {
-            RecvHalf::Aggregated(recv) => Some((id, &mut **recv)),
-            RecvHalf::Plain { .. } | RecvHalf::Closing | RecvHalf::Ended => None,
-        })
+    pub(super) fn all_aggregated(
+        &mut self,
+    ) -> impl Iterator<Item = (StreamId, &mut AggregatedRecv)> {
+        self.table
+            .iter_mut()
+            .filter_map(|(&id, stream)| match &mut stream.recv {
+                RecvHalf::Aggregated(recv) => Some((id, &mut **recv)),
+                RecvHalf::Plain { .. } | RecvHalf::Closing | RecvHalf::Ended => None,
+            })
     }
 
     /// How many bytes of the stream's own carrier were read, if it is plain.
@@ -110,7 +117,8 @@ impl Streams {
 
     /// Bytes that the reassembly of a stream holds.
     pub(super) fn buffered_bytes(&self, stream: StreamId) -> u64 {
-        self.aggregated(stream).map_or(0, |recv| recv.reassembly.buffered_bytes())
+        self.aggregated(stream)
+            .map_or(0, |recv| recv.reassembly.buffered_bytes())
     }
 
     /// Whether something about this stream may still come: false if it is gone.
@@ -125,7 +133,8 @@ impl Streams {
             stream.index() < self.opened
         };
         let possible = known
-            || (stream.is_server_opened() && stream.index() < self.shown.saturating_add(self.remote_max));
+            || (stream.is_server_opened()
+                && stream.index() < self.shown.saturating_add(self.remote_max));
         if !stream.is_bidirectional() || !possible {
             return Err(Violation::Stream(stream));
         }
@@ -134,7 +143,9 @@ impl Streams {
 
     /// The entry of a stream, made for one of the primary that QUIC has not shown yet [STR-5].
     fn entry(&mut self, stream: StreamId) -> &mut ClientStream {
-        self.table.entry(stream).or_insert_with(|| ClientStream::new(stream.is_server_opened()))
+        self.table
+            .entry(stream)
+            .or_insert_with(|| ClientStream::new(stream.is_server_opened()))
     }
 
     /// Makes an entry for a stream that may come; false if it is gone.
@@ -156,7 +167,8 @@ impl Streams {
     }
 
     pub(super) fn forget_path(&mut self, path: PathId) {
-        self.all_aggregated().for_each(|(_, recv)| recv.window.forget(path));
+        self.all_aggregated()
+            .for_each(|(_, recv)| recv.window.forget(path));
     }
 }
 
@@ -176,10 +188,12 @@ impl ClientStream {
     }
 }
 
-
 impl ClientSession {
     /// Opens a stream; `None` if the primary gives no credit for one now.
-    pub(crate) fn open_stream(&mut self, carriers: &mut dyn Carriers) -> Result<Option<StreamId>, Misuse> {
+    pub(crate) fn open_stream(
+        &mut self,
+        carriers: &mut dyn Carriers,
+    ) -> Result<Option<StreamId>, Misuse> {
         self.check_open()?;
         match carriers.open_bidi(PathId::PRIMARY) {
             Err(_) => Err(Misuse::Closed),
@@ -209,7 +223,11 @@ impl ClientSession {
         carriers: &mut dyn Carriers,
     ) -> Result<usize, StreamError> {
         self.check_stream_open()?;
-        let entry = self.streams.table.get_mut(&stream).ok_or(Misuse::UnknownStream(stream))?;
+        let entry = self
+            .streams
+            .table
+            .get_mut(&stream)
+            .ok_or(Misuse::UnknownStream(stream))?;
         if entry.send != SendHalf::Open {
             return Err(Misuse::Finished(stream).into());
         }
@@ -223,9 +241,17 @@ impl ClientSession {
     }
 
     /// Ends the sending half behind what was written.
-    pub(crate) fn finish(&mut self, stream: StreamId, carriers: &mut dyn Carriers) -> Result<(), StreamError> {
+    pub(crate) fn finish(
+        &mut self,
+        stream: StreamId,
+        carriers: &mut dyn Carriers,
+    ) -> Result<(), StreamError> {
         self.check_stream_open()?;
-        let entry = self.streams.table.get_mut(&stream).ok_or(Misuse::UnknownStream(stream))?;
+        let entry = self
+            .streams
+            .table
+            .get_mut(&stream)
+            .ok_or(Misuse::UnknownStream(stream))?;
         if entry.send != SendHalf::Open {
             return Err(Misuse::Finished(stream).into());
         }
@@ -239,8 +265,17 @@ impl ClientSession {
     }
 
     /// Gives up the sending half.
-    pub(crate) fn reset(&mut self, stream: StreamId, code: u64, carriers: &mut dyn Carriers) -> Result<(), Misuse> {
-        let entry = self.streams.table.get_mut(&stream).ok_or(Misuse::UnknownStream(stream))?;
+    pub(crate) fn reset(
+        &mut self,
+        stream: StreamId,
+        code: u64,
+        carriers: &mut dyn Carriers,
+    ) -> Result<(), Misuse> {
+        let entry = self
+            .streams
+            .table
+            .get_mut(&stream)
+            .ok_or(Misuse::UnknownStream(stream))?;
         if entry.send == SendHalf::Ended {
             return Err(Misuse::Finished(stream));
         }
@@ -251,7 +286,12 @@ impl ClientSession {
     }
 
     /// The primary stopped the sending half, or it is gone.
-    fn on_send_ended(&mut self, stream: StreamId, end: CarrierEnd, carriers: &mut dyn Carriers) -> StreamError {
+    fn on_send_ended(
+        &mut self,
+        stream: StreamId,
+        end: CarrierEnd,
+        carriers: &mut dyn Carriers,
+    ) -> StreamError {
         if let Some(entry) = self.streams.table.get_mut(&stream) {
             entry.send = SendHalf::Ended;
         }
@@ -274,7 +314,11 @@ impl ClientSession {
         sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
     ) -> Result<ReadState, StreamError> {
         self.check_stream_open()?;
-        let entry = self.streams.table.get_mut(&stream).ok_or(Misuse::UnknownStream(stream))?;
+        let entry = self
+            .streams
+            .table
+            .get_mut(&stream)
+            .ok_or(Misuse::UnknownStream(stream))?;
         entry.wants_read = false;
         let state = match &mut entry.recv {
             RecvHalf::Plain { .. } => self.read_plain(cx, stream, max, sink)?,
@@ -314,7 +358,9 @@ impl ClientSession {
         max: usize,
         sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
     ) -> Result<ReadState, CarrierEnd> {
-        let Some(entry) = self.streams.table.get_mut(&stream) else { return Err(CarrierEnd::Gone) };
+        let Some(entry) = self.streams.table.get_mut(&stream) else {
+            return Err(CarrierEnd::Gone);
+        };
         let carrier = CarrierId::from(stream);
         if entry.preamble {
             let preamble = &mut entry.preamble;
@@ -331,12 +377,13 @@ impl ClientSession {
             RecvHalf::Aggregated(recv) => &mut recv.plain_read,
             RecvHalf::Closing | RecvHalf::Ended => return Err(CarrierEnd::Gone),
         };
-        cx.carriers.read(carrier, Order::Ordered, max, &mut |_, chunk| {
-            *read += chunk.len() as u64;
-            self.stats.delivered_bytes += chunk.len() as u64;
-            self.stats.primary_bytes += chunk.len() as u64;
-            sink(chunk)
-        })
+        cx.carriers
+            .read(carrier, Order::Ordered, max, &mut |_, chunk| {
+                *read += chunk.len() as u64;
+                self.stats.delivered_bytes += chunk.len() as u64;
+                self.stats.primary_bytes += chunk.len() as u64;
+                sink(chunk)
+            })
     }
 
     fn read_aggregated(
@@ -362,7 +409,10 @@ impl ClientSession {
                     return Err(self.lost_error());
                 }
                 Ok(state) => {
-                    let more = self.streams.aggregated(stream).is_some_and(AggregatedRecv::has_next);
+                    let more = self
+                        .streams
+                        .aggregated(stream)
+                        .is_some_and(AggregatedRecv::has_next);
                     return Ok(if more { ReadState::More } else { state });
                 }
                 Err(end) => return Err(self.on_recv_ended(cx, stream, end)),
@@ -381,7 +431,12 @@ impl ClientSession {
     }
 
     /// How a read of an aggregated stream ends: with its end, at a hole that nobody fills, or open.
-    fn after_aggregated_read(&mut self, cx: &mut Cx<'_>, stream: StreamId, all: bool) -> Result<ReadState, StreamError> {
+    fn after_aggregated_read(
+        &mut self,
+        cx: &mut Cx<'_>,
+        stream: StreamId,
+        all: bool,
+    ) -> Result<ReadState, StreamError> {
         let Some(recv) = self.streams.aggregated_mut(stream) else {
             return Err(Misuse::UnknownStream(stream).into());
         };
@@ -393,7 +448,8 @@ impl ClientSession {
             return Ok(ReadState::More);
         }
         recv.watch_hole(cx.now.monotonic);
-        recv.failed_hole().map_or(Ok(ReadState::Blocked), |hole| Err(StreamError::Hole(hole)))
+        recv.failed_hole()
+            .map_or(Ok(ReadState::Blocked), |hole| Err(StreamError::Hole(hole)))
     }
 
     /// The application has read all of an aggregated stream.
@@ -404,8 +460,17 @@ impl ClientSession {
     }
 
     /// The application wants no more of a stream.
-    pub(crate) fn stop(&mut self, cx: &mut Cx<'_>, stream: StreamId, code: u64) -> Result<(), Misuse> {
-        let entry = self.streams.table.get_mut(&stream).ok_or(Misuse::UnknownStream(stream))?;
+    pub(crate) fn stop(
+        &mut self,
+        cx: &mut Cx<'_>,
+        stream: StreamId,
+        code: u64,
+    ) -> Result<(), Misuse> {
+        let entry = self
+            .streams
+            .table
+            .get_mut(&stream)
+            .ok_or(Misuse::UnknownStream(stream))?;
         match &entry.recv {
             RecvHalf::Closing | RecvHalf::Ended => return Err(Misuse::UnknownStream(stream)),
             RecvHalf::Plain { .. } | RecvHalf::Aggregated(_) => {}
@@ -418,7 +483,9 @@ impl ClientSession {
 
     /// The receiving half as the application knew it is over: its grants and credit go back.
     fn close_recv(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
-        let Some(entry) = self.streams.table.get_mut(&stream) else { return };
+        let Some(entry) = self.streams.table.get_mut(&stream) else {
+            return;
+        };
         let closed = std::mem::replace(&mut entry.recv, RecvHalf::Closing);
         if let RecvHalf::Aggregated(mut recv) = closed {
             recv.window.release(&mut self.window);
@@ -446,7 +513,12 @@ impl ClientSession {
     }
 
     fn forget_if_ended(&mut self, stream: StreamId) {
-        if self.streams.table.get(&stream).is_some_and(ClientStream::has_ended) {
+        if self
+            .streams
+            .table
+            .get(&stream)
+            .is_some_and(ClientStream::has_ended)
+        {
             self.streams.table.remove(&stream);
         }
     }
@@ -458,16 +530,25 @@ impl ClientSession {
         streams.shown = streams.shown.max(stream.index() + 1);
         streams.entry(stream);
         streams.incoming.push_back(stream);
-        self.events.push_back(ClientEvent::Stream(StreamEvent::Opened));
+        self.events
+            .push_back(ClientEvent::Stream(StreamEvent::Opened));
     }
 
     /// Something arrived on the QUIC stream that a stream is.
-    pub(super) fn on_stream_readable(&mut self, cx: &mut Cx<'_>, carrier: CarrierId) -> Result<(), Violation> {
+    pub(super) fn on_stream_readable(
+        &mut self,
+        cx: &mut Cx<'_>,
+        carrier: CarrierId,
+    ) -> Result<(), Violation> {
         let stream = StreamId(carrier.stream);
-        let Some(entry) = self.streams.table.get_mut(&stream) else { return Ok(()) };
+        let Some(entry) = self.streams.table.get_mut(&stream) else {
+            return Ok(());
+        };
         match &entry.recv {
             RecvHalf::Plain { .. } => self.tell_readable(stream),
-            RecvHalf::Aggregated(recv) if recv.plain_read < recv.plain_end => self.tell_readable(stream),
+            RecvHalf::Aggregated(recv) if recv.plain_read < recv.plain_end => {
+                self.tell_readable(stream)
+            }
             RecvHalf::Aggregated(_) => return self.read_idle_carrier(cx, stream),
             RecvHalf::Closing => self.read_closing(cx, stream),
             RecvHalf::Ended => {}
@@ -479,15 +560,24 @@ impl ClientSession {
     /// end, which comes only after STREAM_DONE [END-5].
     fn read_idle_carrier(&mut self, cx: &mut Cx<'_>, stream: StreamId) -> Result<(), Violation> {
         // The preamble may still be unread, if nothing plain followed it.
-        let before = self.streams.aggregated(stream).map_or(0, |recv| recv.plain_read);
+        let before = self
+            .streams
+            .aggregated(stream)
+            .map_or(0, |recv| recv.plain_read);
         let state = self.read_own_carrier(cx, stream, 1, &mut |_| ControlFlow::Continue(()));
-        let after = self.streams.aggregated(stream).map_or(0, |recv| recv.plain_read);
+        let after = self
+            .streams
+            .aggregated(stream)
+            .map_or(0, |recv| recv.plain_read);
         if after > before {
             return Err(Violation::Unexpected("plain bytes of an aggregated stream"));
         }
         match state {
             Ok(ReadState::Finished) => {
-                let done = self.streams.aggregated(stream).is_some_and(|recv| recv.done_sent);
+                let done = self
+                    .streams
+                    .aggregated(stream)
+                    .is_some_and(|recv| recv.done_sent);
                 if !done {
                     return Err(Violation::FinalSize(stream));
                 }
@@ -513,7 +603,11 @@ impl ClientSession {
 
     /// Waits for the FIN that follows STREAM_DONE.
     fn read_closing(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
-        let read = cx.carriers.read(stream.into(), Order::Ordered, 1, &mut |_, _| ControlFlow::Continue(()));
+        let read = cx
+            .carriers
+            .read(stream.into(), Order::Ordered, 1, &mut |_, _| {
+                ControlFlow::Continue(())
+            });
         if !matches!(read, Ok(ReadState::Blocked | ReadState::More)) {
             self.end_recv(stream);
         }
@@ -523,7 +617,8 @@ impl ClientSession {
         if let Some(entry) = self.streams.table.get_mut(&stream)
             && std::mem::take(&mut entry.wants_read)
         {
-            self.events.push_back(ClientEvent::Stream(StreamEvent::Readable(stream)));
+            self.events
+                .push_back(ClientEvent::Stream(StreamEvent::Readable(stream)));
         }
     }
 
@@ -532,24 +627,34 @@ impl ClientSession {
         if let Some(entry) = self.streams.table.get_mut(&stream)
             && std::mem::take(&mut entry.wants_write)
         {
-            self.events.push_back(ClientEvent::Stream(StreamEvent::Writable(stream)));
+            self.events
+                .push_back(ClientEvent::Stream(StreamEvent::Writable(stream)));
         }
     }
 
     pub(super) fn on_stream_credit(&mut self) {
         if std::mem::take(&mut self.streams.wants_open) {
-            self.events.push_back(ClientEvent::Stream(StreamEvent::Available));
+            self.events
+                .push_back(ClientEvent::Stream(StreamEvent::Available));
         }
     }
 
     /// The primary wants no more of what we send.
-    pub(super) fn on_stream_stopped(&mut self, carrier: CarrierId, code: u64, carriers: &mut dyn Carriers) {
+    pub(super) fn on_stream_stopped(
+        &mut self,
+        carrier: CarrierId,
+        code: u64,
+        carriers: &mut dyn Carriers,
+    ) {
         let stream = StreamId(carrier.stream);
-        let Some(entry) = self.streams.table.get_mut(&stream) else { return };
+        let Some(entry) = self.streams.table.get_mut(&stream) else {
+            return;
+        };
         if entry.send != SendHalf::Ended {
             entry.send = SendHalf::Ended;
             carriers.reset(carrier, code);
-            self.events.push_back(ClientEvent::Stream(StreamEvent::Stopped { stream, code }));
+            self.events
+                .push_back(ClientEvent::Stream(StreamEvent::Stopped { stream, code }));
             self.forget_if_ended(stream);
         }
     }
@@ -557,10 +662,13 @@ impl ClientSession {
     /// All that we sent has arrived.
     pub(super) fn on_stream_finished(&mut self, carrier: CarrierId) {
         let stream = StreamId(carrier.stream);
-        let Some(entry) = self.streams.table.get_mut(&stream) else { return };
+        let Some(entry) = self.streams.table.get_mut(&stream) else {
+            return;
+        };
         if entry.send == SendHalf::Finished {
             entry.send = SendHalf::Ended;
-            self.events.push_back(ClientEvent::Stream(StreamEvent::Finished(stream)));
+            self.events
+                .push_back(ClientEvent::Stream(StreamEvent::Finished(stream)));
             self.forget_if_ended(stream);
         }
     }
@@ -574,13 +682,18 @@ impl ClientSession {
         if !self.streams.may_come(stream)? {
             return Ok(None);
         }
-        match self.streams.table.get_mut(&stream).map(|entry| &mut entry.recv) {
+        match self
+            .streams
+            .table
+            .get_mut(&stream)
+            .map(|entry| &mut entry.recv)
+        {
             Some(RecvHalf::Aggregated(recv)) if recv.reset.is_some() => Ok(None),
             Some(RecvHalf::Aggregated(recv)) if range.start() >= recv.plain_end => Ok(Some(recv)),
             Some(RecvHalf::Closing | RecvHalf::Ended) => Ok(None),
-            Some(RecvHalf::Plain { .. } | RecvHalf::Aggregated(_)) | None => {
-                Err(Violation::Unexpected("GRANT before the segments of its stream"))
-            }
+            Some(RecvHalf::Plain { .. } | RecvHalf::Aggregated(_)) | None => Err(
+                Violation::Unexpected("GRANT before the segments of its stream"),
+            ),
         }
     }
 }

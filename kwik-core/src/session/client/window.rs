@@ -17,12 +17,19 @@ pub(super) struct SessionWindow {
 
 impl SessionWindow {
     pub(super) fn new(config: &ClientConfig) -> Self {
-        Self { free_bytes: config.session_window_bytes, hungry: BTreeSet::new() }
+        Self {
+            free_bytes: config.session_window_bytes,
+            hungry: BTreeSet::new(),
+        }
     }
 
     /// Streams that would take more, if there is more.
     pub(super) fn take_hungry(&mut self) -> BTreeSet<StreamId> {
-        if self.free_bytes == 0 { BTreeSet::new() } else { std::mem::take(&mut self.hungry) }
+        if self.free_bytes == 0 {
+            BTreeSet::new()
+        } else {
+            std::mem::take(&mut self.hungry)
+        }
     }
 }
 
@@ -39,7 +46,12 @@ pub(super) struct StreamWindow {
 
 impl StreamWindow {
     pub(super) fn new(stream: StreamId) -> Self {
-        Self { stream, max_offset: 0, pooled_bytes: 0, told: BTreeMap::new() }
+        Self {
+            stream,
+            max_offset: 0,
+            pooled_bytes: 0,
+            told: BTreeMap::new(),
+        }
     }
 
     pub(super) fn max_offset(&self) -> u64 {
@@ -49,14 +61,22 @@ impl StreamWindow {
     /// Follows the read cursor: gives back what was read, takes what is to come.
     pub(super) fn follow(&mut self, cursor: u64, config: &ClientConfig, pool: &mut SessionWindow) {
         let outstanding = self.max_offset.saturating_sub(cursor);
-        let keeps = outstanding.saturating_sub(config.stream_reserve_bytes).min(self.pooled_bytes);
+        let keeps = outstanding
+            .saturating_sub(config.stream_reserve_bytes)
+            .min(self.pooled_bytes);
         pool.free_bytes += self.pooled_bytes - keeps;
         self.pooled_bytes = keeps;
 
-        let wanted = config.stream_window_bytes.saturating_sub(config.stream_reserve_bytes);
-        let more = wanted.saturating_sub(self.pooled_bytes).min(pool.free_bytes);
+        let wanted = config
+            .stream_window_bytes
+            .saturating_sub(config.stream_reserve_bytes);
+        let more = wanted
+            .saturating_sub(self.pooled_bytes)
+            .min(pool.free_bytes);
         let reserve = config.stream_reserve_bytes.min(config.stream_window_bytes);
-        let target = cursor.saturating_add(reserve + self.pooled_bytes + more).min(OFFSET_LIMIT);
+        let target = cursor
+            .saturating_add(reserve + self.pooled_bytes + more)
+            .min(OFFSET_LIMIT);
         if target > self.max_offset {
             self.max_offset = target;
             self.pooled_bytes += more;
@@ -129,7 +149,11 @@ mod tests {
             assert_eq!(second.max_offset(), cursor + 10);
         }
         unread.follow(60, &config, &mut pool);
-        assert_eq!(unread.max_offset(), 160, "its own reading pays for its own credit");
+        assert_eq!(
+            unread.max_offset(),
+            160,
+            "its own reading pays for its own credit"
+        );
         unread.release(&mut pool);
         assert!(pool.take_hungry().contains(&StreamId(4)));
         second.follow(1000, &config, &mut pool);

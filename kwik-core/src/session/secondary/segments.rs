@@ -20,15 +20,26 @@ impl SecondarySession {
     }
 
     /// A run of writes from an offset within a grant of the stream.
-    pub(crate) fn open_segment_at(&mut self, stream: StreamId, offset: u64) -> Result<SegmentId, StreamError> {
+    pub(crate) fn open_segment_at(
+        &mut self,
+        stream: StreamId,
+        offset: u64,
+    ) -> Result<SegmentId, StreamError> {
         let at = ByteRange::with_len(offset, 1).unwrap_or(ByteRange::from(offset));
         let fits = |held: &Held| held.stream == stream && !at.is_empty() && held.range.contains(at);
-        let grant = self.grants.iter().find(|(_, held)| fits(held)).map(|(&id, _)| id);
+        let grant = self
+            .grants
+            .iter()
+            .find(|(_, held)| fits(held))
+            .map(|(&id, _)| id);
         self.open_in(grant.ok_or(Misuse::BadRange(at))?, offset)
     }
 
     fn open_in(&mut self, grant: GrantId, offset: u64) -> Result<SegmentId, StreamError> {
-        let held = self.grants.get_mut(&grant).ok_or(Misuse::UnknownGrant(grant))?;
+        let held = self
+            .grants
+            .get_mut(&grant)
+            .ok_or(Misuse::UnknownGrant(grant))?;
         if held.segment.is_some() {
             return Err(Misuse::Limit("open segments of a grant").into());
         }
@@ -54,9 +65,15 @@ impl SecondarySession {
         data: &mut Bytes,
         carriers: &mut dyn Carriers,
     ) -> Result<usize, StreamError> {
-        let segment = self.segments.open.get_mut(&id).ok_or(Misuse::UnknownSegment(id))?;
+        let segment = self
+            .segments
+            .open
+            .get_mut(&id)
+            .ok_or(Misuse::UnknownSegment(id))?;
         let held = self.grants.get(&segment.grant).filter(|_| !segment.ended);
-        let Some(held) = held else { return Err(StreamError::Stopped(code::ENDED)) };
+        let Some(held) = held else {
+            return Err(StreamError::Stopped(code::ENDED));
+        };
         let start = segment.writer.next();
         let wanted = ByteRange::with_len(start, data.len() as u64);
         let Some(wanted) = wanted.filter(|wanted| held.extent.range().contains(*wanted)) else {
@@ -81,14 +98,19 @@ impl SecondarySession {
         bounds: SegmentBounds,
         carriers: &mut dyn Carriers,
     ) -> Result<usize, StreamError> {
-        let segment = self.segments.open.get_mut(&id).ok_or(Misuse::UnknownSegment(id))?;
+        let segment = self
+            .segments
+            .open
+            .get_mut(&id)
+            .ok_or(Misuse::UnknownSegment(id))?;
         let (grant, start) = (segment.grant, segment.writer.next());
         let result = segment.writer.write(data, bounds, carriers);
         segment.no_credit = result == Ok(SegmentWrite::NoCredit);
         let written = segment.writer.next() - start;
-        if let (Some(held), Some(run)) =
-            (self.grants.get_mut(&grant), ByteRange::with_len(start, written))
-        {
+        if let (Some(held), Some(run)) = (
+            self.grants.get_mut(&grant),
+            ByteRange::with_len(start, written),
+        ) {
             held.written.insert(run);
         }
         match result {
@@ -106,7 +128,12 @@ impl SecondarySession {
     }
 
     /// The client stopped the segment: it wants no more of the stream.
-    fn on_write_ended(&mut self, grant: GrantId, end: CarrierEnd, carriers: &mut dyn Carriers) -> StreamError {
+    fn on_write_ended(
+        &mut self,
+        grant: GrantId,
+        end: CarrierEnd,
+        carriers: &mut dyn Carriers,
+    ) -> StreamError {
         match end {
             CarrierEnd::Stopped(code) => {
                 self.end_grant_with(carriers, grant);
@@ -129,7 +156,9 @@ impl SecondarySession {
 
     /// A grant shrank: nothing is written past its new end.
     pub(super) fn after_shrink(&mut self, cx: &mut Cx<'_>, grant: GrantId) {
-        let Some(held) = self.grants.get(&grant) else { return };
+        let Some(held) = self.grants.get(&grant) else {
+            return;
+        };
         let end = held.range.end();
         if let Some(segment) = held.segment.and_then(|id| self.segments.open.get_mut(&id))
             && segment.writer.next() >= end
@@ -140,8 +169,16 @@ impl SecondarySession {
     }
 
     /// Ends a run of writes; its grant may be written on by another.
-    pub(crate) fn finish_segment(&mut self, id: SegmentId, carriers: &mut dyn Carriers) -> Result<(), StreamError> {
-        let mut segment = self.segments.open.remove(&id).ok_or(Misuse::UnknownSegment(id))?;
+    pub(crate) fn finish_segment(
+        &mut self,
+        id: SegmentId,
+        carriers: &mut dyn Carriers,
+    ) -> Result<(), StreamError> {
+        let mut segment = self
+            .segments
+            .open
+            .remove(&id)
+            .ok_or(Misuse::UnknownSegment(id))?;
         segment.writer.finish(carriers);
         self.segments.no_carrier.remove(&id);
         self.segments.by_carrier.retain(|_, of| *of != id);
@@ -156,7 +193,10 @@ impl SecondarySession {
     /// The grant ends: so does what was being written for it. The application's name for it stays
     /// until it lets go of it.
     pub(super) fn end_segment_of(&mut self, carriers: &mut dyn Carriers, grant: GrantId) {
-        let id = self.grants.get_mut(&grant).and_then(|held| held.segment.take());
+        let id = self
+            .grants
+            .get_mut(&grant)
+            .and_then(|held| held.segment.take());
         let Some(id) = id else { return };
         if let Some(segment) = self.segments.open.get_mut(&id) {
             segment.writer.finish(carriers);
@@ -168,7 +208,10 @@ impl SecondarySession {
 
     /// The lowest byte of a stream that a grant still asks for.
     fn lowest_of(&self, stream: Option<StreamId>) -> u64 {
-        let held = self.grants.values().filter(|held| Some(held.stream) == stream);
+        let held = self
+            .grants
+            .values()
+            .filter(|held| Some(held.stream) == stream);
         held.map(|held| held.range.start()).min().unwrap_or(0)
     }
 
@@ -195,13 +238,21 @@ impl SecondarySession {
     }
 
     /// The client wants no more of a segment.
-    pub(super) fn on_stopped(&mut self, cx: &mut Cx<'_>, carrier: CarrierId) -> Result<(), Violation> {
+    pub(super) fn on_stopped(
+        &mut self,
+        cx: &mut Cx<'_>,
+        carrier: CarrierId,
+    ) -> Result<(), Violation> {
         if carrier == self.control.carrier() {
             return Err(Violation::Unexpected("STOP_SENDING of the control carrier"));
         }
         // quinn keeps a stopped stream until it is reset.
         cx.carriers.reset(carrier, code::ENDED);
-        let open = self.segments.open.values_mut().find(|segment| segment.writer.carrier() == Some(carrier));
+        let open = self
+            .segments
+            .open
+            .values_mut()
+            .find(|segment| segment.writer.carrier() == Some(carrier));
         if let Some(segment) = open {
             let grant = segment.grant;
             segment.writer.reset(code::ENDED, cx.carriers);
@@ -212,6 +263,9 @@ impl SecondarySession {
     }
 }
 
-fn segment_stream(open: &std::collections::BTreeMap<SegmentId, Segment>, id: SegmentId) -> Option<StreamId> {
+fn segment_stream(
+    open: &std::collections::BTreeMap<SegmentId, Segment>,
+    id: SegmentId,
+) -> Option<StreamId> {
     open.get(&id).map(|segment| segment.stream)
 }

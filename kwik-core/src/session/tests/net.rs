@@ -17,7 +17,7 @@ use crate::ids::{ByteRange, CarrierId, PathId};
 use super::rng::SplitMix;
 use flow::{Flow, Receiving, Sending};
 
-pub(super) use port::Port;
+pub(super) use port::{Port, RTT};
 
 /// The control carrier of every connection.
 pub(super) const CONTROL: u64 = 0;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 
 use super::flow::{Receiving, Sending};
 use super::{Blocked, Conn, ConnId, Net, Phase, Side};

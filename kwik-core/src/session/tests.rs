@@ -5,6 +5,7 @@ mod apps;
 mod content;
 mod hand;
 mod net;
+mod regressions;
 mod rng;
 mod script;
 mod world;

@@ -10,7 +10,7 @@ use super::content::{check, content};
 use super::rng::SplitMix;
 use crate::carrier::ReadState;
 use crate::error::{Misuse, StreamError, code};
-use crate::event::{ClientEvent, PrimaryEvent, SecondaryEvent, StreamEvent};
+use crate::event::{ClientEvent, PathEvent, PrimaryEvent, SecondaryEvent, StreamEvent};
 use crate::ids::{ByteRange, GrantId, PathId, SegmentId, SessionId, StreamId};
 use crate::session::Cx;
 use crate::session::client::ClientSession;
@@ -57,6 +57,7 @@ impl ClientApp {
 
     pub(super) fn take_events(&mut self) {
         while let Some(event) = self.session.poll_event() {
+            self.check_grammar(&event);
             match &event {
                 ClientEvent::Stream(StreamEvent::Opened) => self.incoming = true,
                 ClientEvent::Stream(StreamEvent::Readable(stream)) => {
@@ -74,10 +75,60 @@ impl ClientApp {
         }
     }
 
+    /// Fails the test if `event` may not come after those before it.
+    fn check_grammar(&self, event: &ClientEvent) {
+        let closed = matches!(self.events.last(), Some(ClientEvent::Closed(_)));
+        assert!(!closed, "{event:?} after Closed");
+        let begins = matches!(event, ClientEvent::Connected | ClientEvent::Closed(_));
+        assert!(
+            begins || !self.events.is_empty(),
+            "{event:?} before Connected"
+        );
+        assert!(
+            *event != ClientEvent::Connected || self.events.is_empty(),
+            "a second Connected"
+        );
+        if let ClientEvent::Path(event) = event {
+            let of = |event: &PathEvent| match *event {
+                PathEvent::Added(path)
+                | PathEvent::Active(path)
+                | PathEvent::Dead(path)
+                | PathEvent::Retired(path) => path,
+            };
+            let before: Vec<_> = self
+                .events
+                .iter()
+                .filter_map(|earlier| match earlier {
+                    ClientEvent::Path(earlier) if of(earlier) == of(event) => Some(*earlier),
+                    ClientEvent::Path(_)
+                    | ClientEvent::Connected
+                    | ClientEvent::Stream(_)
+                    | ClientEvent::Conflict { .. }
+                    | ClientEvent::Closed(_) => None,
+                })
+                .collect();
+            let path = of(event);
+            let follows = match event {
+                PathEvent::Added(_) => before.is_empty(),
+                PathEvent::Active(_) => before == [PathEvent::Added(path)],
+                PathEvent::Dead(_) | PathEvent::Retired(_) => {
+                    before == [PathEvent::Added(path)]
+                        || before == [PathEvent::Added(path), PathEvent::Active(path)]
+                }
+            };
+            assert!(follows, "{event:?} after {before:?}");
+        }
+    }
+
     /// Reads a stream from now on.
     pub(super) fn read(&mut self, stream: StreamId, limit: u64) {
         let reader = self.readers.entry(stream);
-        let reader = reader.or_insert(Reader { offset: 0, end: None, limit, ready: true });
+        let reader = reader.or_insert(Reader {
+            offset: 0,
+            end: None,
+            limit,
+            ready: true,
+        });
         reader.limit = limit;
         reader.ready = true;
     }
@@ -90,16 +141,25 @@ impl ClientApp {
             }
             return true;
         }
-        let ready = |reader: &Reader| reader.ready && reader.end.is_none() && reader.offset < reader.limit;
-        let candidates: Vec<StreamId> =
-            self.readers.iter().filter(|(_, reader)| ready(reader)).map(|(&id, _)| id).collect();
-        let Some(stream) = pick(&candidates, chance) else { return false };
+        let ready =
+            |reader: &Reader| reader.ready && reader.end.is_none() && reader.offset < reader.limit;
+        let candidates: Vec<StreamId> = self
+            .readers
+            .iter()
+            .filter(|(_, reader)| ready(reader))
+            .map(|(&id, _)| id)
+            .collect();
+        let Some(stream) = pick(&candidates, chance) else {
+            return false;
+        };
         self.read_some(stream, cx, chance);
         true
     }
 
     fn read_some(&mut self, stream: StreamId, cx: &mut Cx<'_>, chance: &mut Option<SplitMix>) {
-        let Some(reader) = self.readers.get_mut(&stream) else { return };
+        let Some(reader) = self.readers.get_mut(&stream) else {
+            return;
+        };
         let mut max = READ_BYTES.min(reader.limit - reader.offset);
         if let Some(rng) = chance {
             max = 1 + rng.below(max);
@@ -112,7 +172,11 @@ impl ClientApp {
             check(stream, reader.offset, &chunk);
             reader.offset += chunk.len() as u64;
             taken += chunk.len();
-            if breaks { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if breaks {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         });
         assert!(taken <= max, "no more than asked for");
         match state {
@@ -164,6 +228,14 @@ impl PrimaryApp {
 
     pub(super) fn take_events(&mut self) {
         while let Some(event) = self.session.poll_event() {
+            let closed = matches!(self.events.last(), Some(PrimaryEvent::Closed(_)));
+            assert!(!closed, "{event:?} after Closed");
+            let first = event == PrimaryEvent::Accepted;
+            assert_eq!(
+                first,
+                self.events.is_empty(),
+                "Accepted comes first, and once"
+            );
             self.on_event(&event);
             self.events.push(event);
         }
@@ -179,12 +251,22 @@ impl PrimaryApp {
             }
             PrimaryEvent::Stream(StreamEvent::Readable(stream)) => self.unread.push(*stream),
             PrimaryEvent::Stream(StreamEvent::Writable(stream)) => {
-                self.writes.get_mut(stream).into_iter().for_each(|run| run.ready = true);
+                self.writes
+                    .get_mut(stream)
+                    .into_iter()
+                    .for_each(|run| run.ready = true);
             }
             PrimaryEvent::SegmentWritable(segment) => {
-                self.segments.get_mut(segment).into_iter().for_each(|(_, run)| run.ready = true);
+                self.segments
+                    .get_mut(segment)
+                    .into_iter()
+                    .for_each(|(_, run)| run.ready = true);
             }
-            PrimaryEvent::OwnRange { stream, range, segment } => {
+            PrimaryEvent::OwnRange {
+                stream,
+                range,
+                segment,
+            } => {
                 if self.serves {
                     self.write_segment(*stream, *segment, *range);
                 }
@@ -201,13 +283,23 @@ impl PrimaryApp {
 
     /// Writes the content of a stream at its cursor from now on, which is at `range.start()`.
     pub(super) fn write(&mut self, stream: StreamId, range: ByteRange, fin: bool) {
-        let run = Run { at: range.start(), end: range.end(), fin, ready: true };
+        let run = Run {
+            at: range.start(),
+            end: range.end(),
+            fin,
+            ready: true,
+        };
         self.writes.insert(stream, run);
     }
 
     /// Writes the content of a range into a segment that is open at its start.
     pub(super) fn write_segment(&mut self, stream: StreamId, segment: SegmentId, range: ByteRange) {
-        let run = Run { at: range.start(), end: range.end(), fin: true, ready: true };
+        let run = Run {
+            at: range.start(),
+            end: range.end(),
+            fin: true,
+            ready: true,
+        };
         self.segments.insert(segment, (stream, run));
     }
 
@@ -221,21 +313,33 @@ impl PrimaryApp {
             self.read_request(stream, cx);
             return true;
         }
-        let segments: Vec<SegmentId> =
-            self.segments.iter().filter(|(_, (_, run))| run.ready).map(|(&id, _)| id).collect();
+        let segments: Vec<SegmentId> = self
+            .segments
+            .iter()
+            .filter(|(_, (_, run))| run.ready)
+            .map(|(&id, _)| id)
+            .collect();
         if let Some(segment) = pick(&segments, chance) {
             self.write_segment_some(segment, cx, chance);
             return true;
         }
-        let writes: Vec<StreamId> =
-            self.writes.iter().filter(|(_, run)| run.ready).map(|(&id, _)| id).collect();
-        let Some(stream) = pick(&writes, chance) else { return false };
+        let writes: Vec<StreamId> = self
+            .writes
+            .iter()
+            .filter(|(_, run)| run.ready)
+            .map(|(&id, _)| id)
+            .collect();
+        let Some(stream) = pick(&writes, chance) else {
+            return false;
+        };
         self.write_some(stream, cx, chance);
         true
     }
 
     fn read_request(&mut self, stream: StreamId, cx: &mut Cx<'_>) {
-        let Some((read, ended)) = self.requests.get_mut(&stream) else { return };
+        let Some((read, ended)) = self.requests.get_mut(&stream) else {
+            return;
+        };
         if *ended {
             return;
         }
@@ -258,7 +362,9 @@ impl PrimaryApp {
     }
 
     fn write_some(&mut self, stream: StreamId, cx: &mut Cx<'_>, chance: &mut Option<SplitMix>) {
-        let Some(run) = self.writes.get_mut(&stream) else { return };
+        let Some(run) = self.writes.get_mut(&stream) else {
+            return;
+        };
         let mut data = run.next(stream, chance);
         let written = self.session.write(cx.now, stream, &mut data, cx.carriers);
         let ended = run.advance(written, data.is_empty());
@@ -268,16 +374,27 @@ impl PrimaryApp {
             Some(whole) => {
                 self.writes.remove(&stream);
                 if whole && fin {
-                    self.session.finish(cx.now, stream, cx.carriers).expect("all was written");
+                    self.session
+                        .finish(cx.now, stream, cx.carriers)
+                        .expect("all was written");
                 }
             }
         }
     }
 
-    fn write_segment_some(&mut self, segment: SegmentId, cx: &mut Cx<'_>, chance: &mut Option<SplitMix>) {
-        let Some((stream, run)) = self.segments.get_mut(&segment) else { return };
+    fn write_segment_some(
+        &mut self,
+        segment: SegmentId,
+        cx: &mut Cx<'_>,
+        chance: &mut Option<SplitMix>,
+    ) {
+        let Some((stream, run)) = self.segments.get_mut(&segment) else {
+            return;
+        };
         let mut data = run.next(*stream, chance);
-        let written = self.session.write_segment(cx.now, segment, &mut data, cx.carriers);
+        let written = self
+            .session
+            .write_segment(cx.now, segment, &mut data, cx.carriers);
         if run.advance(written, data.is_empty()).is_some() {
             self.segments.remove(&segment);
             // A segment that ended by itself is gone.
@@ -292,7 +409,10 @@ impl Run {
         if let Some(rng) = chance {
             len = rng.below(len + 1).max(len.min(1));
         }
-        content(stream, ByteRange::with_len(self.at, len).expect("in bounds"))
+        content(
+            stream,
+            ByteRange::with_len(self.at, len).expect("in bounds"),
+        )
     }
 
     /// Goes on behind what was written; whether the run is over, and then whether it is whole.
@@ -338,21 +458,48 @@ pub(super) struct SecondaryApp {
 }
 
 impl SecondaryApp {
-    pub(super) fn new(session: SecondarySession, key: (SessionId, PathId), service: Service) -> Self {
-        Self { session, events: Vec::new(), key, service, new: Vec::new(), open: BTreeMap::new() }
+    pub(super) fn new(
+        session: SecondarySession,
+        key: (SessionId, PathId),
+        service: Service,
+    ) -> Self {
+        Self {
+            session,
+            events: Vec::new(),
+            key,
+            service,
+            new: Vec::new(),
+            open: BTreeMap::new(),
+        }
     }
 
     pub(super) fn take_events(&mut self) {
         while let Some(event) = self.session.poll_event() {
+            let closed = matches!(self.events.last(), Some(SecondaryEvent::Closed(_)));
+            assert!(!closed, "{event:?} after Closed");
+            let first = event == SecondaryEvent::Joined;
+            assert_eq!(
+                first,
+                self.events.is_empty(),
+                "Joined comes first, and once"
+            );
             match &event {
-                SecondaryEvent::Grant { grant, remote_stream_id, extent, command } => {
+                SecondaryEvent::Grant {
+                    grant,
+                    remote_stream_id,
+                    extent,
+                    command,
+                } => {
                     let len = command.get(..8).map_or(0, |len| {
                         u64::from_le_bytes(len.try_into().expect("8 bytes"))
                     });
                     self.new.push((*grant, *remote_stream_id, *extent, len));
                 }
                 SecondaryEvent::SegmentWritable(segment) => {
-                    self.open.get_mut(segment).into_iter().for_each(|(_, _, run)| run.ready = true);
+                    self.open
+                        .get_mut(segment)
+                        .into_iter()
+                        .for_each(|(_, _, run)| run.ready = true);
                 }
                 SecondaryEvent::Closed(_) => {
                     self.new.clear();
@@ -374,14 +521,27 @@ impl SecondaryApp {
             self.begin(grant, stream, extent, len, cx);
             return true;
         }
-        let ready: Vec<SegmentId> =
-            self.open.iter().filter(|(_, (_, _, run))| run.ready).map(|(&id, _)| id).collect();
-        let Some(segment) = pick(&ready, chance) else { return false };
+        let ready: Vec<SegmentId> = self
+            .open
+            .iter()
+            .filter(|(_, (_, _, run))| run.ready)
+            .map(|(&id, _)| id)
+            .collect();
+        let Some(segment) = pick(&ready, chance) else {
+            return false;
+        };
         self.write_some(segment, cx, chance);
         true
     }
 
-    fn begin(&mut self, grant: GrantId, stream: StreamId, extent: Extent, len: u64, cx: &mut Cx<'_>) {
+    fn begin(
+        &mut self,
+        grant: GrantId,
+        stream: StreamId,
+        extent: Extent,
+        len: u64,
+        cx: &mut Cx<'_>,
+    ) {
         let wanted = match (self.service, extent) {
             (Service::Refuse(code), _) => {
                 // The grant may have been taken back meanwhile.
@@ -395,7 +555,12 @@ impl SecondaryApp {
         match self.session.open_segment(grant) {
             Ok(segment) => {
                 let at = extent.range().start();
-                let run = Run { at, end: at + wanted, fin: true, ready: true };
+                let run = Run {
+                    at,
+                    end: at + wanted,
+                    fin: true,
+                    ready: true,
+                };
                 self.open.insert(segment, (grant, stream, run));
             }
             Err(StreamError::Misuse(Misuse::UnknownGrant(_))) => {}
@@ -404,7 +569,9 @@ impl SecondaryApp {
     }
 
     fn write_some(&mut self, segment: SegmentId, cx: &mut Cx<'_>, chance: &mut Option<SplitMix>) {
-        let Some((grant, stream, run)) = self.open.get_mut(&segment) else { return };
+        let Some((grant, stream, run)) = self.open.get_mut(&segment) else {
+            return;
+        };
         let grant = *grant;
         let mut data = run.next(*stream, chance);
         let written = self.session.write_segment(segment, &mut data, cx.carriers);

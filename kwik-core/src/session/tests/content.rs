@@ -10,7 +10,9 @@ use crate::ids::{ByteRange, StreamId};
 pub(super) fn content(stream: StreamId, range: ByteRange) -> Bytes {
     let words = range.start() / 8..range.end().div_ceil(8);
     let key = mix(stream.0 ^ 0x636f_6e74_656e_7400);
-    let bytes: Vec<u8> = words.flat_map(|word| mix(key.wrapping_add(word)).to_le_bytes()).collect();
+    let bytes: Vec<u8> = words
+        .flat_map(|word| mix(key.wrapping_add(word)).to_le_bytes())
+        .collect();
     let skip = usize::try_from(range.start() % 8).expect("small");
     let len = usize::try_from(range.len()).expect("fits into memory");
     Bytes::from(bytes).slice(skip..skip + len)
@@ -19,7 +21,10 @@ pub(super) fn content(stream: StreamId, range: ByteRange) -> Bytes {
 /// Fails the test if `bytes` are not those of the stream at `offset`.
 pub(super) fn check(stream: StreamId, offset: u64, bytes: &[u8]) {
     let range = ByteRange::with_len(offset, bytes.len() as u64).expect("a stream ends before 2^62");
-    assert!(content(stream, range) == bytes, "foreign bytes in {range} of stream {stream}");
+    assert!(
+        content(stream, range) == bytes,
+        "foreign bytes in {range} of stream {stream}"
+    );
 }
 
 #[test]

@@ -34,10 +34,16 @@ impl HandPrimary {
     pub(super) fn welcome(world: &mut World) -> Self {
         world.settle();
         let hello = world.script(0, |s, _| s.next_frame(PathId::PRIMARY));
-        let Some(ControlFrame::Hello(hello)) = hello else { panic!("a client says HELLO first") };
+        let Some(ControlFrame::Hello(hello)) = hello else {
+            panic!("a client says HELLO first")
+        };
         Self::send(world, &ControlFrame::Welcome(Welcome { session: SESSION }));
         let sealers = BTreeMap::new();
-        Self { thumbprint: hello.join_key_thumbprint, sealers, next_grant: 0 }
+        Self {
+            thumbprint: hello.join_key_thumbprint,
+            sealers,
+            next_grant: 0,
+        }
     }
 
     pub(super) fn send(world: &mut World, frame: &ControlFrame) {
@@ -79,11 +85,24 @@ impl HandPrimary {
         self.next_grant += 1;
         let sealer = self.sealers.get_mut(&path).expect("the path was added");
         let sealed = sealer.seal_grant(grant, stream, extent, b"write it");
-        Grant { grant, path, stream, extent, max_offset: 0, sealed }
+        Grant {
+            grant,
+            path,
+            stream,
+            extent,
+            max_offset: 0,
+            sealed,
+        }
     }
 
     /// Grants a range.
-    pub(super) fn grant(&mut self, world: &mut World, path: PathId, stream: StreamId, range: (u64, u64)) -> GrantId {
+    pub(super) fn grant(
+        &mut self,
+        world: &mut World,
+        path: PathId,
+        stream: StreamId,
+        range: (u64, u64),
+    ) -> GrantId {
         let extent = Extent::Fixed(span(range.0, range.1));
         let frame = self.grant_frame(path, stream, extent);
         Self::send(world, &ControlFrame::Grant(frame.clone()));
@@ -92,11 +111,21 @@ impl HandPrimary {
 
     pub(super) fn raw_frame(&mut self, path: PathId, message: &[u8]) -> Raw {
         let sealer = self.sealers.get_mut(&path).expect("the path was added");
-        Raw { path, sealed: sealer.seal_raw(message) }
+        Raw {
+            path,
+            sealed: sealer.seal_raw(message),
+        }
     }
 
     pub(super) fn aggregate(world: &mut World, stream: StreamId, plain_end: u64) {
-        Self::send(world, &ControlFrame::Aggregate(Aggregate { stream, plain_end, final_size: None }));
+        Self::send(
+            world,
+            &ControlFrame::Aggregate(Aggregate {
+                stream,
+                plain_end,
+                final_size: None,
+            }),
+        );
     }
 
     pub(super) fn final_size(world: &mut World, stream: StreamId, size: u64) {
@@ -114,7 +143,11 @@ impl HandPrimary {
     /// Opens a stream, with its preamble, on which nothing plain follows.
     pub(super) fn open_stream(world: &mut World) -> StreamId {
         world.script(0, |s, cx| {
-            let carrier = cx.carriers.open_bidi(PathId::PRIMARY).expect("up").expect("credit");
+            let carrier = cx
+                .carriers
+                .open_bidi(PathId::PRIMARY)
+                .expect("up")
+                .expect("credit");
             s.write(carrier, Bytes::from_static(&[0]), cx.carriers);
             StreamId(carrier.stream)
         })
@@ -123,9 +156,14 @@ impl HandPrimary {
     /// Writes a range of its own as one segment.
     pub(super) fn segment(world: &mut World, stream: StreamId, range: (u64, u64)) {
         let range = span(range.0, range.1);
-        let header = SegmentHeader { owner: SegmentOwner::Primary(stream), offset: range.start() };
+        let header = SegmentHeader {
+            owner: SegmentOwner::Primary(stream),
+            offset: range.start(),
+        };
         let body = content(stream, range);
-        world.script(0, |s, cx| s.segment(PathId::PRIMARY, header, &body, true, cx.carriers));
+        world.script(0, |s, cx| {
+            s.segment(PathId::PRIMARY, header, &body, true, cx.carriers)
+        });
     }
 
     /// Everything that the client has said since it was last asked.
@@ -155,7 +193,13 @@ pub(super) fn ticket(world: &World, site: usize, path: PathId) -> Ticket {
 /// A join that a secondary accepts, if the ticket is one of its own.
 pub(super) fn join(ticket: Bytes, path: PathId, exporter: &[u8; 32]) -> Join {
     let proof = join_key().prove(exporter, &ticket);
-    Join { session: SESSION, path, ticket, join_key: join_key().public_key(), proof }
+    Join {
+        session: SESSION,
+        path,
+        ticket,
+        join_key: join_key().public_key(),
+        proof,
+    }
 }
 
 pub(super) fn max_offset(stream: StreamId, offset: u64) -> ControlFrame {
@@ -164,5 +208,8 @@ pub(super) fn max_offset(stream: StreamId, offset: u64) -> ControlFrame {
 
 /// One segment of a secondary.
 pub(super) fn granted(grant: GrantId, range: ByteRange) -> SegmentHeader {
-    SegmentHeader { owner: SegmentOwner::Grant(grant), offset: range.start() }
+    SegmentHeader {
+        owner: SegmentOwner::Grant(grant),
+        offset: range.start(),
+    }
 }

@@ -1,6 +1,6 @@
 //! An end of a connection that is played by a test: it speaks QUIC honestly and KWIK as it likes.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -16,6 +16,8 @@ pub(super) struct Script {
     received: BTreeMap<CarrierId, Received>,
     /// What QUIC has not taken yet.
     unsent: BTreeMap<CarrierId, VecDeque<Bytes>>,
+    /// Carriers that end behind what is unsent.
+    ending: BTreeSet<CarrierId>,
     outputs: VecDeque<Output>,
     /// Carriers that the peer stopped, and that this end reset therefore.
     pub(super) stopped: Vec<(CarrierId, u64)>,
@@ -66,7 +68,13 @@ impl Script {
     pub(super) fn handle(&mut self, _: Now, input: Input, carriers: &mut dyn Carriers) {
         match input {
             Input::PathUp { path, exporter, .. } => {
-                self.links.insert(path, Link { exporter, ..Link::default() });
+                self.links.insert(
+                    path,
+                    Link {
+                        exporter,
+                        ..Link::default()
+                    },
+                );
             }
             Input::PathDown { path, cause } => {
                 self.links.entry(path).or_default().down = Some(cause);
@@ -105,13 +113,19 @@ impl Script {
             Ok(ReadState::More | ReadState::Blocked) => {}
             Err(end) => received.end = received.end.or(Some(Err(end))),
         }
-        while let Some(frame) = link.decoder.poll_frame().expect("honest sessions send whole frames") {
+        while let Some(frame) = link
+            .decoder
+            .poll_frame()
+            .expect("honest sessions send whole frames")
+        {
             link.frames.push_back(frame);
         }
     }
 
     fn flush(&mut self, carrier: CarrierId, carriers: &mut dyn Carriers) {
-        let Some(unsent) = self.unsent.get_mut(&carrier) else { return };
+        let Some(unsent) = self.unsent.get_mut(&carrier) else {
+            return;
+        };
         while let Some(front) = unsent.front_mut() {
             let control = carrier.stream == super::net::CONTROL;
             let written = if control {
@@ -125,6 +139,10 @@ impl Script {
                 Err(_) => return unsent.clear(),
             };
         }
+        if self.ending.remove(&carrier) {
+            // A carrier that was stopped meanwhile has ended already.
+            let _ = carriers.finish(carrier);
+        }
     }
 
     /// Writes bytes on a carrier, now or as soon as QUIC takes them.
@@ -135,7 +153,14 @@ impl Script {
 
     /// Sends a frame on the control carrier of a connection.
     pub(super) fn send(&mut self, path: PathId, frame: &ControlFrame, carriers: &mut dyn Carriers) {
-        self.write(CarrierId { path, stream: super::net::CONTROL }, frame.encode(), carriers);
+        self.write(
+            CarrierId {
+                path,
+                stream: super::net::CONTROL,
+            },
+            frame.encode(),
+            carriers,
+        );
     }
 
     /// Opens a segment and writes it whole; finished if `fin`.
@@ -147,13 +172,23 @@ impl Script {
         fin: bool,
         carriers: &mut dyn Carriers,
     ) -> CarrierId {
-        let carrier = carriers.open_uni(path).expect("up").expect("carrier credit");
+        let carrier = carriers
+            .open_uni(path)
+            .expect("up")
+            .expect("carrier credit");
         self.write(carrier, Bytes::copy_from_slice(&header.encode()), carriers);
         self.write(carrier, body.clone(), carriers);
         if fin {
-            carriers.finish(carrier).expect("open");
+            self.finish(carrier, carriers);
         }
         carrier
+    }
+
+    /// Ends a carrier behind what was written.
+    pub(super) fn finish(&mut self, carrier: CarrierId, carriers: &mut dyn Carriers) {
+        self.ending.insert(carrier);
+        self.unsent.entry(carrier).or_default();
+        self.flush(carrier, carriers);
     }
 
     /// The next frame that came on a connection.
@@ -167,7 +202,10 @@ impl Script {
     }
 
     pub(super) fn exporter(&self, path: PathId) -> [u8; 32] {
-        self.links.get(&path).expect("the connection was made").exporter
+        self.links
+            .get(&path)
+            .expect("the connection was made")
+            .exporter
     }
 
     /// Why a connection ended, if it has.
@@ -182,6 +220,8 @@ impl Script {
     /// Every carrier on which something came, but control.
     pub(super) fn carriers(&self) -> Vec<CarrierId> {
         let carriers = self.received.keys().copied();
-        carriers.filter(|carrier| carrier.stream != super::net::CONTROL).collect()
+        carriers
+            .filter(|carrier| carrier.stream != super::net::CONTROL)
+            .collect()
     }
 }

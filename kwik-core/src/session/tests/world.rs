@@ -149,9 +149,19 @@ pub(super) struct HoldId(usize);
 /// Something that happens at its time.
 enum Later {
     /// A handshake is done.
-    Connected { actor: ActorId, path: PathId, site: usize, dial: u64 },
+    Connected {
+        actor: ActorId,
+        path: PathId,
+        site: usize,
+        dial: u64,
+    },
     /// A dial fails.
-    DialFailed { actor: ActorId, path: PathId, dial: u64, cause: DownCause },
+    DialFailed {
+        actor: ActorId,
+        path: PathId,
+        dial: u64,
+        cause: DownCause,
+    },
     /// Both ends hear of each other: a probe and its answer.
     Heard(ConnId),
 }
@@ -163,9 +173,9 @@ impl What {
             Self::All => true,
             Self::Control => item.stream() == Some(super::net::CONTROL),
             Self::Segments => item.stream().is_some_and(is_uni),
-            Self::Streams => {
-                item.stream().is_some_and(|id| !is_uni(id) && id != super::net::CONTROL)
-            }
+            Self::Streams => item
+                .stream()
+                .is_some_and(|id| !is_uni(id) && id != super::net::CONTROL),
             Self::Carrier(stream) => item.stream() == Some(stream),
             Self::Feedback => item == Item::Feedback,
         }
@@ -195,7 +205,9 @@ impl World {
     }
 
     fn now_of(&self, actor: ActorId) -> Now {
-        let ahead = self.actors[actor.0].site.map_or(0, |site| self.sites[site].ahead_seconds);
+        let ahead = self.actors[actor.0]
+            .site
+            .map_or(0, |site| self.sites[site].ahead_seconds);
         self.now_at(ahead)
     }
 
@@ -225,7 +237,11 @@ impl World {
     }
 
     /// Lets time pass until `done`, at most `limit`; whether it came about.
-    pub(super) fn advance_until(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+    pub(super) fn advance_until(
+        &mut self,
+        limit: Duration,
+        mut done: impl FnMut(&mut Self) -> bool,
+    ) -> bool {
         let until = self.elapsed + limit;
         loop {
             self.settle();
@@ -248,7 +264,11 @@ impl World {
     }
 
     fn living(&self) -> impl Iterator<Item = (ActorId, &Actor)> {
-        let actors = self.actors.iter().enumerate().map(|(id, actor)| (ActorId(id), actor));
+        let actors = self
+            .actors
+            .iter()
+            .enumerate()
+            .map(|(id, actor)| (ActorId(id), actor));
         actors.filter(|(_, actor)| !actor.crashed)
     }
 
@@ -256,11 +276,19 @@ impl World {
     fn quiet_deadline(&self) -> Option<Duration> {
         let quic = &self.config.quic;
         let ends = self.heard.iter().filter(|((conn, side), _)| {
-            matches!(self.net.phase(*conn, *side), Phase::AwaitingControl | Phase::Up)
+            matches!(
+                self.net.phase(*conn, *side),
+                Phase::AwaitingControl | Phase::Up
+            )
         });
         ends.map(|((conn, _), heard)| {
             let passes = self.passes(*conn);
-            *heard + if passes { quic.keep_alive } else { quic.idle_timeout }
+            *heard
+                + if passes {
+                    quic.keep_alive
+                } else {
+                    quic.idle_timeout
+                }
         })
         .min()
     }
@@ -268,15 +296,27 @@ impl World {
     /// Whether both ends of a connection could hear each other.
     fn passes(&self, conn: ConnId) -> bool {
         let alive = |side: Side| {
-            self.owners.get(&(conn, side)).is_some_and(|&actor| !self.actors[actor.0].crashed)
-                && matches!(self.net.phase(conn, side), Phase::AwaitingControl | Phase::Up)
+            self.owners
+                .get(&(conn, side))
+                .is_some_and(|&actor| !self.actors[actor.0].crashed)
+                && matches!(
+                    self.net.phase(conn, side),
+                    Phase::AwaitingControl | Phase::Up
+                )
         };
         let held = |toward: Side| {
             self.holds.iter().flatten().any(|hold| {
-                hold.matches(&Parcel { conn, toward, item: Item::Feedback }) && hold.what == What::All
+                hold.matches(&Parcel {
+                    conn,
+                    toward,
+                    item: Item::Feedback,
+                }) && hold.what == What::All
             })
         };
-        Side::BOTH.into_iter().all(|side| alive(side) && !held(side)) && !self.net.is_cut(conn)
+        Side::BOTH
+            .into_iter()
+            .all(|side| alive(side) && !held(side))
+            && !self.net.is_cut(conn)
     }
 }
 
@@ -285,8 +325,13 @@ impl World {
     /// Lets one thing happen; false if nothing is to happen now. Sockets are drained before timers
     /// are believed.
     fn step(&mut self) -> bool {
-        let mut kinds: [fn(&mut Self) -> bool; 5] =
-            [Self::step_input, Self::step_later, Self::step_app, Self::step_parcel, Self::step_timer];
+        let mut kinds: [fn(&mut Self) -> bool; 5] = [
+            Self::step_input,
+            Self::step_later,
+            Self::step_app,
+            Self::step_parcel,
+            Self::step_timer,
+        ];
         if let Some(rng) = &mut self.chance {
             // Now and then some time passes, so that nothing happens at the very same moment.
             if rng.once_in(8) {
@@ -300,7 +345,11 @@ impl World {
 
     /// A session is told something.
     fn step_input(&mut self) -> bool {
-        let mut ends: Vec<_> = self.owners.iter().map(|(&end, &actor)| (end, actor)).collect();
+        let mut ends: Vec<_> = self
+            .owners
+            .iter()
+            .map(|(&end, &actor)| (end, actor))
+            .collect();
         if let Some(rng) = &mut self.chance {
             let turn = rng.index(ends.len().max(1));
             ends.rotate_left(turn);
@@ -321,13 +370,25 @@ impl World {
     }
 
     fn step_later(&mut self) -> bool {
-        let Some(entry) = self.later.first_entry() else { return self.step_quiet() };
+        let Some(entry) = self.later.first_entry() else {
+            return self.step_quiet();
+        };
         if entry.key().0 > self.elapsed {
             return self.step_quiet();
         }
         match entry.remove() {
-            Later::Connected { actor, path, site, dial } => self.connect(actor, path, site, dial),
-            Later::DialFailed { actor, path, dial, cause } => {
+            Later::Connected {
+                actor,
+                path,
+                site,
+                dial,
+            } => self.connect(actor, path, site, dial),
+            Later::DialFailed {
+                actor,
+                path,
+                dial,
+                cause,
+            } => {
                 if self.answers(actor, path, dial) {
                     self.tell(actor, Input::PathDown { path, cause });
                 }
@@ -345,9 +406,16 @@ impl World {
     fn step_quiet(&mut self) -> bool {
         let quic = &self.config.quic;
         let (keep_alive, idle) = (quic.keep_alive, quic.idle_timeout);
-        let due: Vec<_> = self.heard.iter().map(|(&end, &heard)| (end, heard)).collect();
+        let due: Vec<_> = self
+            .heard
+            .iter()
+            .map(|(&end, &heard)| (end, heard))
+            .collect();
         for ((conn, side), heard) in due {
-            if !matches!(self.net.phase(conn, side), Phase::AwaitingControl | Phase::Up) {
+            if !matches!(
+                self.net.phase(conn, side),
+                Phase::AwaitingControl | Phase::Up
+            ) {
                 continue;
             }
             if self.passes(conn) && heard + keep_alive <= self.elapsed {
@@ -371,8 +439,12 @@ impl World {
 
     fn step_timer(&mut self) -> bool {
         let now = self.origin + self.elapsed;
-        let due = self.living().find(|(_, actor)| actor.poll_timeout().is_some_and(|at| at <= now));
-        let Some(actor) = due.map(|(id, _)| id) else { return false };
+        let due = self
+            .living()
+            .find(|(_, actor)| actor.poll_timeout().is_some_and(|at| at <= now));
+        let Some(actor) = due.map(|(id, _)| id) else {
+            return false;
+        };
         self.tell(actor, Input::Timeout);
         true
     }
@@ -388,9 +460,14 @@ impl World {
 
     fn act(&mut self, id: ActorId) -> bool {
         let (now, chance) = (self.now_of(id), &mut self.chance);
-        let Actor { role, side, paths, .. } = &mut self.actors[id.0];
+        let Actor {
+            role, side, paths, ..
+        } = &mut self.actors[id.0];
         let port = &mut Port::new(&mut self.net, paths, *side);
-        let cx = &mut Cx { now, carriers: port };
+        let cx = &mut Cx {
+            now,
+            carriers: port,
+        };
         let acted = match role {
             Role::Client(app) => app.act(cx, chance),
             Role::Primary(app) => app.act(cx, chance),
@@ -417,8 +494,12 @@ impl World {
                 cut(parcel, |range| part(range, span, rng))
             }
             Some(_) | None => {
-                let next = parcels.iter().find(|parcel| (parcel.conn, parcel.toward) > self.turn);
-                let Some(&parcel) = next.or(parcels.first()) else { return false };
+                let next = parcels
+                    .iter()
+                    .find(|parcel| (parcel.conn, parcel.toward) > self.turn);
+                let Some(&parcel) = next.or(parcels.first()) else {
+                    return false;
+                };
                 self.turn = (parcel.conn, parcel.toward);
                 cut(parcel, |range| head(range, span))
             }
@@ -432,7 +513,9 @@ impl World {
 impl World {
     fn tell(&mut self, id: ActorId, input: Input) {
         let now = self.now_of(id);
-        let Actor { role, side, paths, .. } = &mut self.actors[id.0];
+        let Actor {
+            role, side, paths, ..
+        } = &mut self.actors[id.0];
         let port = &mut Port::new(&mut self.net, paths, *side);
         let greeted = match role {
             Role::Client(app) => {
@@ -492,7 +575,9 @@ impl World {
         }
         let now = self.now_of(id);
         let service = self.sites[site].service;
-        let Actor { role, side, paths, .. } = &mut self.actors[id.0];
+        let Actor {
+            role, side, paths, ..
+        } = &mut self.actors[id.0];
         let port = &mut Port::new(&mut self.net, paths, *side);
         *role = if matches!(older, Some((_, true))) {
             Role::Greeting(Box::new(pending.refuse(port)))
@@ -538,17 +623,34 @@ impl World {
         self.actors[actor.0].dialing.insert(path, dial);
         let site = self.sites.iter().position(|site| site.addr == target.addr);
         let fate = site.map_or(DialFate::Silence, |site| self.sites[site].dials);
-        let fails = |cause| Later::DialFailed { actor, path, dial, cause };
+        let fails = |cause| Later::DialFailed {
+            actor,
+            path,
+            dial,
+            cause,
+        };
         let (after, event) = match (site, fate) {
             (Some(site), _) if self.sites[site].pin != target.pin && fate != DialFate::Silence => {
                 (RTT, fails(DownCause::PinMismatch))
             }
-            (Some(site), DialFate::Accept) => {
-                (Duration::ZERO, Later::Connected { actor, path, site, dial })
-            }
-            (Some(site), DialFate::AcceptAfter(after)) => {
-                (after, Later::Connected { actor, path, site, dial })
-            }
+            (Some(site), DialFate::Accept) => (
+                Duration::ZERO,
+                Later::Connected {
+                    actor,
+                    path,
+                    site,
+                    dial,
+                },
+            ),
+            (Some(site), DialFate::AcceptAfter(after)) => (
+                after,
+                Later::Connected {
+                    actor,
+                    path,
+                    site,
+                    dial,
+                },
+            ),
             (_, DialFate::Refuse) => (RTT, fails(DownCause::Failed("refused".to_owned()))),
             (_, DialFate::Silence | DialFate::Accept | DialFate::AcceptAfter(_)) => {
                 (self.config.quic.idle_timeout, fails(DownCause::TimedOut))
@@ -559,7 +661,8 @@ impl World {
 
     fn schedule(&mut self, after: Duration, event: Later) {
         self.sequence += 1;
-        self.later.insert((self.elapsed + after, self.sequence), event);
+        self.later
+            .insert((self.elapsed + after, self.sequence), event);
     }
 
     /// Whether a dial is still wanted; it is not afterwards.
@@ -577,7 +680,11 @@ impl World {
             return;
         }
         let limits = self.limits;
-        let client = if site == 0 { limits.client_to_primary } else { limits.client_to_secondary };
+        let client = if site == 0 {
+            limits.client_to_primary
+        } else {
+            limits.client_to_secondary
+        };
         let conn = self.net.connect(path, client, limits.server);
         self.actors[actor.0].paths.insert(path, conn);
         self.owners.insert((conn, Side::Client), actor);
@@ -612,7 +719,14 @@ impl World {
         paths: BTreeMap<PathId, ConnId>,
     ) -> ActorId {
         let dialing = BTreeMap::new();
-        self.actors.push(Actor { role, side, site, paths, dialing, crashed: false });
+        self.actors.push(Actor {
+            role,
+            side,
+            site,
+            paths,
+            dialing,
+            crashed: false,
+        });
         ActorId(self.actors.len() - 1)
     }
 
@@ -646,10 +760,18 @@ impl Actor {
 /// The parcel with less data in it.
 fn cut(parcel: Parcel, less: impl FnOnce(ByteRange) -> ByteRange) -> Parcel {
     match parcel.item {
-        Item::Data { stream, range } => {
-            Parcel { item: Item::Data { stream, range: less(range) }, ..parcel }
-        }
-        Item::Feedback | Item::Stop { .. } | Item::Reset { .. } | Item::Fin { .. } | Item::Close => parcel,
+        Item::Data { stream, range } => Parcel {
+            item: Item::Data {
+                stream,
+                range: less(range),
+            },
+            ..parcel
+        },
+        Item::Feedback
+        | Item::Stop { .. }
+        | Item::Reset { .. }
+        | Item::Fin { .. }
+        | Item::Close => parcel,
     }
 }
 
@@ -660,6 +782,10 @@ fn head(range: ByteRange, bytes: u64) -> ByteRange {
 /// A part of a range, of at most `bytes`: its head half of the time, any other.
 fn part(range: ByteRange, bytes: u64, rng: &mut SplitMix) -> ByteRange {
     let len = 1 + rng.below(bytes.min(range.len()));
-    let ahead = if rng.once_in(2) { 0 } else { rng.below(range.len() - len + 1) };
+    let ahead = if rng.once_in(2) {
+        0
+    } else {
+        rng.below(range.len() - len + 1)
+    };
     ByteRange::with_len(range.start() + ahead, len).expect("within the range")
 }

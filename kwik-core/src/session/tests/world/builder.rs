@@ -91,7 +91,10 @@ impl Setup {
         let target = world.sites[0].target();
         let role = if self.scripted_client {
             let mut script = Box::<Script>::default();
-            script.push(Output::Dial { path: PathId::PRIMARY, target });
+            script.push(Output::Dial {
+                path: PathId::PRIMARY,
+                target,
+            });
             Role::Script(script)
         } else {
             let session = ClientSession::new(config, &[3; 32], target);
@@ -138,7 +141,11 @@ impl Site {
 
     /// Its address, name and pin.
     pub(in super::super) fn target(&self) -> DialTarget {
-        DialTarget { addr: self.addr, server_name: "kwik.test".to_owned(), pin: self.pin }
+        DialTarget {
+            addr: self.addr,
+            server_name: "kwik.test".to_owned(),
+            pin: self.pin,
+        }
     }
 }
 
@@ -155,7 +162,10 @@ fn limits(config: &Config, send_buffer_bytes: u64, span_bytes: u64) -> Limits {
     let segments = u64::from(quic.segments_max);
     Limits {
         client_to_primary: end([streams, segments], 1 << 60),
-        client_to_secondary: end([0, segments], u64::from(quic.secondary_receive_window_bytes)),
+        client_to_secondary: end(
+            [0, segments],
+            u64::from(quic.secondary_receive_window_bytes),
+        ),
         server: end([streams, 0], streams * window),
         span_bytes,
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use smallvec::smallvec;
 
-use super::{Actor, ActorId, DialFate, EPOCH_UNIX_SECONDS, Hold, HoldId, Later, RTT, Role, What, World};
+use super::{
+    Actor, ActorId, DialFate, EPOCH_UNIX_SECONDS, Hold, HoldId, Later, RTT, Role, What, World,
+};
 use crate::carrier::DownCause;
 use crate::ids::{ByteRange, GrantId, PathId, StreamId};
 use crate::path::PathSpec;
@@ -27,10 +29,20 @@ macro_rules! reach {
             act: impl FnOnce(&mut $app, &mut Cx<'_>) -> R,
         ) -> R {
             let now = self.now_of(id);
-            let Actor { role, side, paths, .. } = &mut self.actors[id.0];
-            let Role::$role(app) = role else { panic!(concat!("not ", $what)) };
+            let Actor {
+                role, side, paths, ..
+            } = &mut self.actors[id.0];
+            let Role::$role(app) = role else {
+                panic!(concat!("not ", $what))
+            };
             let port = &mut Port::new(&mut self.net, paths, *side);
-            let result = act(app, &mut Cx { now, carriers: port });
+            let result = act(
+                app,
+                &mut Cx {
+                    now,
+                    carriers: port,
+                },
+            );
             self.drain(id);
             result
         }
@@ -44,11 +56,17 @@ impl World {
     reach!(as_secondary, Secondary, SecondaryApp, "a secondary");
     reach!(as_script, Script, Script, "a hand-played end");
 
-    pub(in super::super) fn client<R>(&mut self, act: impl FnOnce(&mut ClientApp, &mut Cx<'_>) -> R) -> R {
+    pub(in super::super) fn client<R>(
+        &mut self,
+        act: impl FnOnce(&mut ClientApp, &mut Cx<'_>) -> R,
+    ) -> R {
         self.as_client(CLIENT, act)
     }
 
-    pub(in super::super) fn primary<R>(&mut self, act: impl FnOnce(&mut PrimaryApp, &mut Cx<'_>) -> R) -> R {
+    pub(in super::super) fn primary<R>(
+        &mut self,
+        act: impl FnOnce(&mut PrimaryApp, &mut Cx<'_>) -> R,
+    ) -> R {
         let id = self.newest(0).expect("the client has connected");
         self.as_primary(id, act)
     }
@@ -94,7 +112,10 @@ impl World {
 
     /// The connection that the client has under the name of `path`.
     pub(in super::super) fn conn(&self, path: PathId) -> ConnId {
-        *self.actors[CLIENT.0].paths.get(&path).expect("the client has this connection")
+        *self.actors[CLIENT.0]
+            .paths
+            .get(&path)
+            .expect("the client has this connection")
     }
 }
 
@@ -103,12 +124,17 @@ impl World {
     /// The primary names a secondary to the client.
     pub(in super::super) fn add_path(&mut self, site: usize) -> PathId {
         let spec = self.spec(site);
-        self.primary(|p, cx| p.session.add_path(cx.now, spec, cx.carriers)).expect("room for a path")
+        self.primary(|p, cx| p.session.add_path(cx.now, spec, cx.carriers))
+            .expect("room for a path")
     }
 
     pub(in super::super) fn spec(&self, site: usize) -> PathSpec {
         let site = &self.sites[site];
-        PathSpec { addrs: smallvec![site.addr], server_name: "kwik.test".to_owned(), pin: site.pin }
+        PathSpec {
+            addrs: smallvec![site.addr],
+            server_name: "kwik.test".to_owned(),
+            pin: site.pin,
+        }
     }
 
     /// The primary opens a stream.
@@ -117,11 +143,19 @@ impl World {
         opened.expect("the session is open").expect("stream credit")
     }
 
-    pub(in super::super) fn delegate(&mut self, stream: StreamId, range: (u64, u64), path: PathId) -> GrantId {
+    pub(in super::super) fn delegate(
+        &mut self,
+        stream: StreamId,
+        range: (u64, u64),
+        path: PathId,
+    ) -> GrantId {
         let command = Bytes::from_static(b"write it");
         let range = span(range.0, range.1);
-        self.primary(|p, cx| p.session.delegate(cx.now, stream, range, path, command, cx.carriers))
-            .expect("the range can be granted")
+        self.primary(|p, cx| {
+            p.session
+                .delegate(cx.now, stream, range, path, command, cx.carriers)
+        })
+        .expect("the range can be granted")
     }
 
     /// The primary writes a range at its cursor, in the background.
@@ -132,13 +166,20 @@ impl World {
     /// The primary writes a range into a segment, in the background.
     pub(in super::super) fn write_at(&mut self, stream: StreamId, range: (u64, u64)) {
         self.primary(|p, cx| {
-            let opened = p.session.open_segment_at(cx.now, stream, range.0, cx.carriers);
-            p.write_segment(stream, opened.expect("a segment can be opened"), span(range.0, range.1));
+            let opened = p
+                .session
+                .open_segment_at(cx.now, stream, range.0, cx.carriers);
+            p.write_segment(
+                stream,
+                opened.expect("a segment can be opened"),
+                span(range.0, range.1),
+            );
         });
     }
 
     pub(in super::super) fn finish(&mut self, stream: StreamId) {
-        self.primary(|p, cx| p.session.finish(cx.now, stream, cx.carriers)).expect("it can be finished");
+        self.primary(|p, cx| p.session.finish(cx.now, stream, cx.carriers))
+            .expect("it can be finished");
     }
 
     pub(in super::super) fn set_offset(&mut self, stream: StreamId, offset: u64) {
@@ -154,7 +195,9 @@ impl World {
     /// Whether the client has read a stream to its end.
     pub(in super::super) fn is_whole(&mut self, stream: StreamId, size: u64) -> bool {
         self.client(|c, _| {
-            c.readers.get(&stream).is_some_and(|r| r.end == Some(Ok(())) && r.offset == size)
+            c.readers
+                .get(&stream)
+                .is_some_and(|r| r.end == Some(Ok(())) && r.offset == size)
         })
     }
 
@@ -173,7 +216,11 @@ impl World {
     }
 
     pub(in super::super) fn hold_conn(&mut self, conn: ConnId, toward: Side, what: What) -> HoldId {
-        self.holds.push(Some(Hold { conn: Some(conn), toward: Some(toward), what }));
+        self.holds.push(Some(Hold {
+            conn: Some(conn),
+            toward: Some(toward),
+            what,
+        }));
         HoldId(self.holds.len() - 1)
     }
 
@@ -182,9 +229,22 @@ impl World {
     }
 
     /// Delivers some bytes of a carrier now, whatever is held.
-    pub(in super::super) fn deliver(&mut self, path: PathId, toward: Side, stream: u64, range: (u64, u64)) {
-        let item = Item::Data { stream, range: span(range.0, range.1) };
-        self.net.deliver(Parcel { conn: self.conn(path), toward, item });
+    pub(in super::super) fn deliver(
+        &mut self,
+        path: PathId,
+        toward: Side,
+        stream: u64,
+        range: (u64, u64),
+    ) {
+        let item = Item::Data {
+            stream,
+            range: span(range.0, range.1),
+        };
+        self.net.deliver(Parcel {
+            conn: self.conn(path),
+            toward,
+            item,
+        });
     }
 
     /// Nothing passes on one connection.
@@ -195,7 +255,9 @@ impl World {
     /// The client is cut off from everybody.
     pub(in super::super) fn cut_all(&mut self) {
         let conns: Vec<ConnId> = self.actors[CLIENT.0].paths.values().copied().collect();
-        conns.into_iter().for_each(|conn| self.net.set_cut(conn, true));
+        conns
+            .into_iter()
+            .for_each(|conn| self.net.set_cut(conn, true));
     }
 
     /// Everything passes again; what was lost is sent again.
@@ -217,7 +279,10 @@ impl World {
 
     /// The host of a server dies without a word.
     pub(in super::super) fn crash(&mut self, site: usize) {
-        self.actors.iter_mut().filter(|a| a.site == Some(site)).for_each(|a| a.crashed = true);
+        self.actors
+            .iter_mut()
+            .filter(|a| a.site == Some(site))
+            .for_each(|a| a.crashed = true);
         self.sites[site].dials = DialFate::Silence;
     }
 
@@ -242,7 +307,11 @@ impl World {
 
     /// Fails the test if a carrier of a connection is still open anywhere.
     pub(in super::super) fn assert_no_carrier_leaks(&self, path: PathId) {
-        assert_eq!(self.net.open_carriers(self.conn(path)), [0_u64; 0], "carriers leak on path {path}");
+        assert_eq!(
+            self.net.open_carriers(self.conn(path)),
+            [0_u64; 0],
+            "carriers leak on path {path}"
+        );
     }
 }
 
@@ -255,4 +324,3 @@ pub(in super::super) fn span(start: u64, end: u64) -> ByteRange {
 pub(in super::super) fn fill_command(bytes: u64) -> Bytes {
     Bytes::copy_from_slice(&bytes.to_le_bytes())
 }
-

@@ -11,7 +11,11 @@ use crate::session::tests::net::Side;
 use crate::wire::{ControlFrame, GrantOutcome, GrantStatus, PathStatusState};
 
 fn scripted(seed: Option<u64>) -> Setup {
-    Setup { scripted_primary: true, seed, ..Setup::default() }
+    Setup {
+        scripted_primary: true,
+        seed,
+        ..Setup::default()
+    }
 }
 
 #[test]
@@ -26,14 +30,38 @@ fn a_granted_range_reaches_the_reader_in_every_order() {
         HandPrimary::segment(&mut world, stream, (100_000, 110_000));
         HandPrimary::final_size(&mut world, stream, 110_000);
         world.settle();
+        if !world.is_whole(stream, 110_000) {
+            world.client(|c, _| println!("{:?} {:?}", c.events, c.readers));
+            println!("{:?}", HandPrimary::frames(&mut world));
+            println!("{:?}", world.net.in_flight(world.conn(path), Side::Client));
+            println!(
+                "{:?}",
+                world
+                    .net
+                    .in_flight(world.conn(PathId::PRIMARY), Side::Client)
+            );
+            world.secondary(1, |c, _| println!("{:?}", c.events));
+        }
         assert!(world.is_whole(stream, 110_000), "seed {seed}");
         let done = GrantOutcome::Done { end: 100_000 };
         let frames = HandPrimary::frames(&mut world);
-        let status = |frame: &&ControlFrame| matches!(frame, ControlFrame::GrantStatus(status)
-            if !matches!(status.outcome, GrantOutcome::Progress { .. }));
+        let status = |frame: &&ControlFrame| {
+            matches!(frame, ControlFrame::GrantStatus(status)
+            if !matches!(status.outcome, GrantOutcome::Progress { .. }))
+        };
         let finals: Vec<_> = frames.iter().filter(status).collect();
-        assert_eq!(finals, [&ControlFrame::GrantStatus(GrantStatus { grant, outcome: done })]);
-        assert!(frames.iter().any(|frame| matches!(frame, ControlFrame::StreamDone(_))));
+        assert_eq!(
+            finals,
+            [&ControlFrame::GrantStatus(GrantStatus {
+                grant,
+                outcome: done
+            })]
+        );
+        assert!(
+            frames
+                .iter()
+                .any(|frame| matches!(frame, ControlFrame::StreamDone(_)))
+        );
         world.assert_no_carrier_leaks(path);
     }
 }
@@ -46,7 +74,10 @@ fn a_join_comes_about_and_a_crash_ends_it() {
     world.settle();
     assert!(world.is_joined(1));
     world.secondary(1, |s, _| assert_eq!(s.events, [SecondaryEvent::Joined]));
-    let heard = world.client(|c, _| c.events.contains(&ClientEvent::Path(PathEvent::Active(path))));
+    let heard = world.client(|c, _| {
+        c.events
+            .contains(&ClientEvent::Path(PathEvent::Active(path)))
+    });
     assert!(heard);
     world.crash(1);
     world.advance(Duration::from_secs(29));
@@ -63,9 +94,7 @@ fn a_dial_fails_as_it_is_told_to() {
         world.sites[1].dials = fate;
         primary.add_path(&mut world, 1);
         world.advance(Duration::from_secs(11));
-        let dead = |frame: &ControlFrame| {
-            matches!(frame, ControlFrame::PathStatus(status) if status.state == PathStatusState::Dead)
-        };
+        let dead = |frame: &ControlFrame| matches!(frame, ControlFrame::PathStatus(status) if status.state == PathStatusState::Dead);
         assert!(HandPrimary::frames(&mut world).iter().any(dead), "{fate:?}");
     }
 }
@@ -82,7 +111,10 @@ fn idle_connections_live_and_cut_ones_do_not() {
     assert!(!world.is_joined(1));
     world.cut_all();
     world.advance(Duration::from_secs(31));
-    assert_eq!(world.script(0, |s, _| s.down(PathId::PRIMARY).cloned()), Some(DownCause::TimedOut));
+    assert_eq!(
+        world.script(0, |s, _| s.down(PathId::PRIMARY).cloned()),
+        Some(DownCause::TimedOut)
+    );
 }
 
 #[test]

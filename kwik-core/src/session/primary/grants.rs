@@ -291,10 +291,11 @@ impl PrimarySession {
             return;
         };
         given.is_draining = true;
-        if let (Extent::Fixed(range), stream) = (given.extent, given.stream) {
-            if let Some(aggregated) = self.streams.aggregated(stream) {
-                aggregated.coverage.release(range);
-            }
+        let (extent, stream) = (given.extent, given.stream);
+        if let Extent::Fixed(range) = extent
+            && let Some(aggregated) = self.streams.aggregated(stream)
+        {
+            aggregated.coverage.release(range);
         }
         tracing::debug!(session = %self.desk.session, %grant, "revoked");
         self.desk

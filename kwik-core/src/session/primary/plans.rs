@@ -62,11 +62,10 @@ impl Plans {
     }
 
     fn mark(&mut self, id: PlanId) {
-        if let Some(plan) = self.table.get_mut(&id).filter(|plan| !plan.is_dirty) {
-            if !plan.planner.is_done() {
-                plan.is_dirty = true;
-                self.dirty.push_back(id);
-            }
+        let plan = self.table.get_mut(&id);
+        if let Some(plan) = plan.filter(|plan| !plan.is_dirty && !plan.planner.is_done()) {
+            plan.is_dirty = true;
+            self.dirty.push_back(id);
         }
     }
 

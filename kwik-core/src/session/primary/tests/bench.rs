@@ -263,11 +263,13 @@ impl Bench {
 
     /// The grants among the frames sent since the last call.
     pub(super) fn grants(&mut self) -> Vec<Grant> {
-        let grant = |frame| match frame {
-            ControlFrame::Grant(grant) => Some(grant),
-            _ => None,
-        };
-        self.frames().into_iter().filter_map(grant).collect()
+        let mut grants = Vec::new();
+        for frame in self.frames() {
+            if let ControlFrame::Grant(grant) = frame {
+                grants.push(grant);
+            }
+        }
+        grants
     }
 
     pub(super) fn events(&mut self) -> Vec<PrimaryEvent> {

@@ -198,7 +198,7 @@ fn a_client_that_breaks_the_protocol_loses_the_session() {
         ),
         (
             ControlFrame::StreamDone(StreamDone {
-                stream: StreamId(0),
+                stream: StreamId(8),
             }),
             code::STREAM,
         ),

@@ -12,7 +12,7 @@ use super::grants::{Order, Origin, Verdict};
 use super::segments::{EndedPiece, Piece};
 use super::streams::{Named, SendHalf};
 use crate::carrier::{Carriers, Now};
-use crate::error::{Misuse, StreamError, Violation};
+use crate::error::{StreamError, Violation};
 use crate::event::PrimaryEvent;
 use crate::ids::{ByteRange, PathId, StreamId};
 use crate::plan::{Assignment, Candidate, Loss, Offer, Pace, PlanSpec, Planner, Writer};
@@ -62,11 +62,10 @@ impl Plans {
     }
 
     fn mark(&mut self, id: PlanId) {
-        if let Some(plan) = self.table.get_mut(&id).filter(|plan| !plan.is_dirty) {
-            if !plan.planner.is_done() {
-                plan.is_dirty = true;
-                self.dirty.push_back(id);
-            }
+        let plan = self.table.get_mut(&id);
+        if let Some(plan) = plan.filter(|plan| !plan.is_dirty && !plan.planner.is_done()) {
+            plan.is_dirty = true;
+            self.dirty.push_back(id);
         }
     }
 

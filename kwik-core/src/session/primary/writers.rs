@@ -212,5 +212,5 @@ impl Flights {
 
 /// `[start, end)` of a writer, whose offsets only grow.
 fn span(start: u64, end: u64) -> ByteRange {
-    ByteRange::new(start, end).unwrap_or(ByteRange::from(start))
+    ByteRange::new(start, end).unwrap_or_else(|| ByteRange::from(start))
 }

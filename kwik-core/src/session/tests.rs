@@ -3,6 +3,7 @@
 
 mod apps;
 mod content;
+mod forgery;
 mod hand;
 mod net;
 mod regressions;

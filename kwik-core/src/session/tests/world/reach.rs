@@ -110,6 +110,11 @@ impl World {
         matches!(role, Some(Role::Secondary(app)) if !app.session.is_closed())
     }
 
+    /// How many connections the client is making.
+    pub(in super::super) fn dialing(&self) -> usize {
+        self.actors[CLIENT.0].dialing.len()
+    }
+
     /// The connection that the client has under the name of `path`.
     pub(in super::super) fn conn(&self, path: PathId) -> ConnId {
         *self.actors[CLIENT.0]

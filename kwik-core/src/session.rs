@@ -21,6 +21,12 @@ use crate::carrier::{Carriers, Now};
 use crate::config::Config;
 use crate::ticket::{MasterKey, PeerKey};
 
+pub(crate) use self::client::ClientSession;
+pub use self::client::ClientStats;
+pub(crate) use self::greeting::{Greeted, Greeting, PendingJoin};
+pub(crate) use self::primary::PrimarySession;
+pub(crate) use self::secondary::SecondarySession;
+
 /// The world of one call: the time, and QUIC.
 pub(crate) struct Cx<'a> {
     pub(crate) now: Now,

@@ -63,7 +63,8 @@ impl PrimarySession {
             plans: Plans::default(),
         };
         tracing::debug!(%session, "session accepted");
-        new.desk.send(&ControlFrame::Welcome(Welcome { session }), carriers);
+        new.desk
+            .send(&ControlFrame::Welcome(Welcome { session }), carriers);
         new.desk.tell(PrimaryEvent::Accepted);
         // What came behind HELLO may have been taken off the carrier already.
         new.handle(now, Input::Readable(new.desk.control.carrier()), carriers);
@@ -76,7 +77,8 @@ impl PrimarySession {
         }
         if let Err(violation) = self.dispatch(now, input, carriers) {
             tracing::debug!(session = %self.desk.session, %violation, "the client broke the protocol");
-            self.desk.close(violation.code(), CloseReason::Violation(violation));
+            self.desk
+                .close(violation.code(), CloseReason::Violation(violation));
             return;
         }
         self.deal(now, carriers);
@@ -91,7 +93,11 @@ impl PrimarySession {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        if self.is_closed() { None } else { self.paths.poll_timeout() }
+        if self.is_closed() {
+            None
+        } else {
+            self.paths.poll_timeout()
+        }
     }
 
     pub(crate) fn close(&mut self, _now: Now, code: u64, carriers: &mut dyn Carriers) {

@@ -8,5 +8,6 @@ mod hand;
 mod net;
 mod regressions;
 mod rng;
+mod scenarios;
 mod script;
 mod world;

@@ -75,7 +75,11 @@ impl Path {
 
 impl Paths {
     pub(super) fn new(join_key_thumbprint: [u8; 32]) -> Self {
-        Self { table: BTreeMap::new(), next: PathId::PRIMARY.0 + 1, join_key_thumbprint }
+        Self {
+            table: BTreeMap::new(),
+            next: PathId::PRIMARY.0 + 1,
+            join_key_thumbprint,
+        }
     }
 
     pub(super) fn get(&mut self, path: PathId) -> Option<&mut Path> {
@@ -94,7 +98,10 @@ impl Paths {
     }
 
     pub(super) fn active(&self) -> impl Iterator<Item = (PathId, &Path)> {
-        self.table.iter().filter(|(_, path)| path.is_active()).map(|(&id, path)| (id, path))
+        self.table
+            .iter()
+            .filter(|(_, path)| path.is_active())
+            .map(|(&id, path)| (id, path))
     }
 
     /// When the grants of a path that is being retired are taken back.
@@ -116,8 +123,12 @@ impl Paths {
 
     /// Forgets the oldest paths that have ended.
     fn bound_history(&mut self, ended_max: usize) {
-        let ended: Vec<PathId> =
-            self.table.iter().filter(|(_, path)| path.phase.has_ended()).map(|(&id, _)| id).collect();
+        let ended: Vec<PathId> = self
+            .table
+            .iter()
+            .filter(|(_, path)| path.phase.has_ended())
+            .map(|(&id, _)| id)
+            .collect();
         for id in ended.iter().take(ended.len().saturating_sub(ended_max)) {
             self.table.remove(id);
         }
@@ -142,7 +153,9 @@ impl PrimarySession {
         }
         self.desk.check_order(0)?;
         let master = self.desk.context.master.as_ref();
-        let peer = master.ok_or(Misuse::NotConfigured("a master key"))?.peer_key(&spec.pin);
+        let peer = master
+            .ok_or(Misuse::NotConfigured("a master key"))?
+            .peer_key(&spec.pin);
         let path = PathId(self.paths.next);
         self.paths.next += 1;
         self.paths.table.insert(
@@ -160,8 +173,18 @@ impl PrimarySession {
         );
         tracing::debug!(session = %self.desk.session, %path, "path added");
         let ticket = peer.issue(&self.ticket(now, path));
-        let PathSpec { addrs, server_name, pin } = spec;
-        let frame = AddPath { path, addrs, server_name, pin, ticket };
+        let PathSpec {
+            addrs,
+            server_name,
+            pin,
+        } = spec;
+        let frame = AddPath {
+            path,
+            addrs,
+            server_name,
+            pin,
+            ticket,
+        };
         self.desk.send(&ControlFrame::AddPath(frame), carriers);
         Ok(path)
     }
@@ -180,7 +203,8 @@ impl PrimarySession {
         found.phase = PathPhase::Retiring;
         found.retire_at = retire_at;
         tracing::debug!(session = %self.desk.session, %path, "path retiring");
-        self.desk.send(&ControlFrame::RetirePath(RetirePath { path }), carriers);
+        self.desk
+            .send(&ControlFrame::RetirePath(RetirePath { path }), carriers);
         self.plans.mark_all();
         self.deal(now, carriers);
         Ok(())
@@ -209,7 +233,9 @@ impl PrimarySession {
             return if was_named {
                 Ok(())
             } else {
-                Err(Violation::Unexpected("status of a path that was never named"))
+                Err(Violation::Unexpected(
+                    "status of a path that was never named",
+                ))
             };
         };
         let (phase, event) = match (frame.state, found.phase) {
@@ -224,7 +250,8 @@ impl PrimarySession {
         found.phase = phase;
         if phase.has_ended() {
             found.retire_at = None;
-            self.paths.bound_history(self.desk.config().path_history_max);
+            self.paths
+                .bound_history(self.desk.config().path_history_max);
         }
         tracing::debug!(session = %self.desk.session, %path, ?phase, "path changed");
         self.desk.tell_path(event);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use kwik_core::carrier::ReadState;
 use kwik_core::endpoint;
-use kwik_core::error::{CloseReason, StreamError};
+use kwik_core::error::{CloseReason, Misuse, StreamError};
 use kwik_core::event::{Event, EventKind, PathEvent, PrimaryEvent, StreamEvent};
 use kwik_core::ids::{ByteRange, GrantId, PathId, SegmentId, SessionHandle, StreamId};
 use kwik_core::path::PathSpec;
@@ -452,14 +452,38 @@ impl Session {
         shared.turn = hand + 1;
         shared.todo.pop_front();
         let path = hand.checked_sub(1).and_then(|index| self.paths.get(index));
-        if let Some(&path) = path {
-            let grant = primary.delegate(stream, range, path, Bytes::from_static(COMMAND))?;
-            self.grants.insert(grant, (stream, path, range));
-        } else {
-            let segment = primary.open_segment_at(stream, range.start())?;
-            self.begin_own(primary, (stream, range, segment))?;
+        match path.copied() {
+            Some(path) => self.delegate(primary, stream, range, path)?,
+            None => {
+                let segment = primary.open_segment_at(stream, range.start())?;
+                self.begin_own(primary, (stream, range, segment))?;
+            }
         }
         Ok(true)
+    }
+
+    fn delegate(
+        &mut self,
+        primary: &mut endpoint::Primary<'_>,
+        stream: StreamId,
+        range: ByteRange,
+        path: PathId,
+    ) -> Result<(), StreamError> {
+        match primary.delegate(stream, range, path, Bytes::from_static(COMMAND)) {
+            Ok(grant) => {
+                self.grants.insert(grant, (stream, path, range));
+                Ok(())
+            }
+            // Its end is about to be told.
+            Err(StreamError::Misuse(Misuse::UnknownPath(_))) => {
+                self.paths.retain(|&p| p != path);
+                if let Some(shared) = self.shared.get_mut(&stream) {
+                    shared.todo.push_front(range);
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Tells the end of a stream once every byte below it has somebody.

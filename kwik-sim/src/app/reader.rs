@@ -290,6 +290,18 @@ impl Reader {
         }
     }
 
+    /// Every stream tells how it ended, once the session has.
+    fn read_all(&mut self, host: &mut Hosted<'_>) {
+        let open = |(&stream, reading): (&StreamId, &Reading)| {
+            let read = &reading.read;
+            (read.ended_at.is_none() && read.error.is_none()).then_some(stream)
+        };
+        let streams: Vec<_> = self.streams.iter().filter_map(open).collect();
+        for stream in streams {
+            self.read(host, stream);
+        }
+    }
+
     fn fail(&mut self, stream: StreamId, error: StreamError) {
         if let Some(reading) = self.streams.get_mut(&stream) {
             reading.read.error.get_or_insert(error);
@@ -392,7 +404,10 @@ impl App for Reader {
             ClientEvent::Stream(event) => self.on_stream(host, event),
             ClientEvent::Path(event) => self.paths.push((time, event)),
             ClientEvent::Conflict { .. } => self.conflicts += 1,
-            ClientEvent::Closed(reason) => self.closed = Some((time, reason)),
+            ClientEvent::Closed(reason) => {
+                self.closed = Some((time, reason));
+                self.read_all(host);
+            }
         }
     }
 

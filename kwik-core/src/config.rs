@@ -130,6 +130,8 @@ pub struct ServerConfig {
     pub path_history_max: usize,
     /// Largest command or raw message, bytes.
     pub command_max_bytes: usize,
+    /// Bytes of control frames that wait for QUIC; while there are more, a primary takes no orders.
+    pub outbox_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -201,6 +203,7 @@ impl Default for ServerConfig {
             retire_max: Duration::from_secs(10),
             path_history_max: 64,
             command_max_bytes: 16 << 10,
+            outbox_bytes_max: 1 << 20,
         }
     }
 }

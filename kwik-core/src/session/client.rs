@@ -96,7 +96,9 @@ impl ClientSession {
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<ClientEvent> {
-        self.events.pop_front()
+        // Streams may overtake WELCOME; for the application the session begins with it.
+        let begun = self.primary.session_id.is_some() || self.is_closed();
+        if begun { self.events.pop_front() } else { None }
     }
 
     /// Whether nothing more happens but what is queued.
@@ -299,7 +301,7 @@ impl ClientSession {
             return Err(Violation::Unexpected("second WELCOME"));
         }
         tracing::info!(%session, "session established");
-        self.events.push_back(ClientEvent::Connected);
+        self.events.push_front(ClientEvent::Connected);
         Ok(())
     }
 
@@ -426,6 +428,10 @@ impl ClientSession {
             self.outputs.push_back(Output::Close { path, code });
         }
         self.inbound.clear();
+        if self.primary.session_id.is_none() {
+            // The session never began: nothing came before its end.
+            self.events.clear();
+        }
         self.events.push_back(ClientEvent::Closed(reason.clone()));
         self.closed = Some(reason);
     }

@@ -309,8 +309,9 @@ impl ClientSession {
         }
         self.remember(path.info(id));
         self.drop_segments_of(id);
-        self.lose_grants_of(cx, id, LostReason::Path);
+        // The end comes before what it costs, so that nobody grants those ranges to this path again.
         self.tell_path_ended(cx, id, phase);
+        self.lose_grants_of(cx, id, LostReason::Path);
         self.dial_next(cx);
     }
 

@@ -146,7 +146,7 @@ impl PrimarySession {
         self.desk.check_usable()?;
         self.streams.get(stream)?.send.check_open(stream)?;
         let bad = Misuse::BadRange(ByteRange::from(offset));
-        let byte = ByteRange::with_len(offset, 1).ok_or(bad.clone())?;
+        let byte = ByteRange::with_len(offset, 1).ok_or_else(|| bad.clone())?;
         if self
             .streams
             .aggregated(stream)
@@ -231,7 +231,7 @@ fn check_data(
 ) -> Result<ByteRange, Misuse> {
     let start = segment.writer.next();
     let range = ByteRange::with_len(start, data_bytes as u64)
-        .ok_or(Misuse::BadRange(ByteRange::from(start)))?;
+        .ok_or_else(|| Misuse::BadRange(ByteRange::from(start)))?;
     let end = match (&segment.piece, aggregated.finish) {
         (Some(piece), _) => Some(piece.range.end()),
         (None, Finish::Open) => None,

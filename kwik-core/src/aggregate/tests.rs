@@ -1,8 +1,5 @@
 //! Claims about the reassembly, one by one.
-#![expect(
-    clippy::arithmetic_side_effects,
-    reason = "an overflow fails the test"
-)]
+#![expect(clippy::arithmetic_side_effects, reason = "an overflow fails the test")]
 
 mod memory;
 mod model;

@@ -10,6 +10,10 @@ pub mod event;
 pub mod ids;
 pub mod ranges;
 // The rooms, in the order in which a byte meets them.
+// A datagram finds its connection, and the connection its session.
+pub mod endpoint;
+// Connections and carriers.
+mod quic;
 // Frames and headers in bytes.
 pub mod wire;
 // Which connections a session has.

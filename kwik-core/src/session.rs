@@ -21,6 +21,12 @@ use crate::carrier::{Carriers, Now};
 use crate::config::Config;
 use crate::ticket::{MasterKey, PeerKey};
 
+pub(crate) use self::client::ClientSession;
+pub use self::client::ClientStats;
+pub(crate) use self::greeting::{Greeted, Greeting, PendingJoin};
+pub(crate) use self::primary::PrimarySession;
+pub(crate) use self::secondary::SecondarySession;
+
 /// The world of one call: the time, and QUIC.
 pub(crate) struct Cx<'a> {
     pub(crate) now: Now,
@@ -37,3 +43,6 @@ pub(crate) struct ServerContext {
     /// Wall-clock seconds at which the endpoint began; older tickets are refused.
     pub(crate) started_unix_seconds: u64,
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,260 @@
+//! An endpoint: any number of sessions behind one UDP socket, without the socket.
+//!
+//! Owns the sessions, the QUIC connections under them, and the events for the application. Never
+//! reads a clock, a socket or a source of randomness: datagrams, the time and one seed come in.
+//!
+//! # How to drive it
+//!
+//! One mutation, then drain. Mutations are [`Endpoint::handle_datagram`],
+//! [`Endpoint::handle_timeout`], [`Endpoint::connect`], and every call on a session's view
+//! ([`Endpoint::client`], [`Endpoint::primary`], [`Endpoint::secondary`]). A batch of datagrams counts
+//! as one: the answers to it are fewer. Then:
+//!
+//! 1. [`Endpoint::poll_event`] until `None`, acting on each;
+//! 2. [`Endpoint::poll_transmit`] until `None`, or until the socket takes no more
+//!    ([`Endpoint::wants_transmit`] tells whether to wait for it);
+//! 3. [`Endpoint::poll_timeout`], and [`Endpoint::handle_timeout`] not before that moment, with all
+//!    datagrams handled that arrived until then.
+//!
+//! Whoever forgets to drain the events is called again at once: that costs a spin, never a hang.
+
+mod client;
+mod datagram;
+mod identity;
+mod primary;
+mod pump;
+mod secondary;
+mod sessions;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+pub use self::client::Client;
+pub use self::datagram::{Datagram, Ecn, Transmit};
+pub use self::identity::{ConnectError, IdentityError, ServerIdentity, certificate_pin};
+pub use self::primary::Primary;
+pub use self::secondary::Secondary;
+use self::sessions::{Session, Sessions};
+use crate::carrier::{DialTarget, Now};
+use crate::config::Config;
+use crate::event::{Deadline, DeadlineCause, Event};
+use crate::ids::{PathId, SessionHandle, SessionId};
+use crate::quic::{Entropy, Fed, Quic};
+pub use crate::session::ClientStats;
+use crate::session::{ClientSession, Greeting, ServerContext};
+
+/// Sessions of any role over one socket. See the [module](self) for how to drive it.
+pub struct Endpoint {
+    config: Arc<Config>,
+    server: Option<Arc<ServerContext>>,
+    quic: Quic,
+    entropy: Entropy,
+    sessions: Sessions,
+    /// Who joined as what: the newest connection of each path.
+    joins: BTreeMap<(SessionId, PathId), SessionHandle>,
+    events: VecDeque<Event>,
+    /// The latest time that was told.
+    now: Now,
+}
+
+impl Endpoint {
+    /// An endpoint that dials, and that accepts clients if it has an identity. `seed` is 32 bytes of
+    /// good randomness: all secrets and names of the endpoint come from it.
+    ///
+    /// # Errors
+    ///
+    /// The identity cannot be used.
+    pub fn new(
+        config: Arc<Config>,
+        server: Option<ServerIdentity>,
+        seed: [u8; 32],
+        now: Now,
+    ) -> Result<Self, IdentityError> {
+        let mut entropy = Entropy::new(seed);
+        if let Some(identity) = &server {
+            identity.pin()?;
+        }
+        let keys = server
+            .as_ref()
+            .map(|identity| (&identity.certificate_der[..], &identity.key_pkcs8_der[..]));
+        let quic = Quic::new(&config.quic, keys, &mut entropy, now)?;
+        let server = server.map(|identity| {
+            Arc::new(ServerContext {
+                config: Arc::clone(&config),
+                master: identity.master,
+                peer: identity.peer,
+                started_unix_seconds: now.unix_seconds,
+            })
+        });
+        Ok(Self {
+            config,
+            server,
+            quic,
+            entropy,
+            sessions: Sessions::default(),
+            joins: BTreeMap::new(),
+            events: VecDeque::new(),
+            now,
+        })
+    }
+
+    /// Begins a session with a primary. Its events tell how it goes.
+    ///
+    /// # Errors
+    ///
+    /// The target cannot be connected to at all; there is no session then.
+    pub fn connect(&mut self, now: Now, target: DialTarget) -> Result<SessionHandle, ConnectError> {
+        self.set_now(now);
+        Quic::check_target(&target)?;
+        let seed = self.entropy.session_seed();
+        let session = ClientSession::new(Arc::clone(&self.config), &seed, target);
+        Ok(self.sessions.insert(Session::Client(Box::new(session))))
+    }
+
+    /// Takes a datagram in.
+    pub fn handle_datagram(&mut self, now: Now, datagram: Datagram) {
+        self.set_now(now);
+        let newcomer = self.sessions.next_handle();
+        match self.quic.handle_datagram(self.now, datagram, newcomer) {
+            Fed::Routed => {}
+            Fed::Accepted => self.greet(),
+        }
+    }
+
+    /// A client is shaking hands.
+    fn greet(&mut self) {
+        let Some(context) = &self.server else { return };
+        let name = SessionId(self.entropy.session_name());
+        let greeting = Greeting::new(self.now, Arc::clone(context), name);
+        self.sessions.insert(Session::Greeting(Box::new(greeting)));
+    }
+
+    /// Does what is due. To be called when [`Self::poll_timeout`] says; more often does no harm.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.set_now(now);
+        // What has arrived is heard before anybody is declared silent.
+        self.quic.handle_timeout(self.now);
+        self.pump();
+        self.wake_sessions();
+        self.pump();
+    }
+
+    /// Writes datagrams to send into `buf`, which is cleared first: at most `datagrams_max` of one
+    /// size to one destination.
+    pub fn poll_transmit(
+        &mut self,
+        now: Now,
+        datagrams_max: usize,
+        buf: &mut Vec<u8>,
+    ) -> Option<Transmit> {
+        self.set_now(now);
+        self.pump();
+        self.quic.poll_transmit(self.now, datagrams_max, buf)
+    }
+
+    /// Whether [`Self::poll_transmit`] may have something.
+    #[must_use]
+    pub fn wants_transmit(&self) -> bool {
+        self.quic.wants_transmit() || self.is_dirty()
+    }
+
+    /// What has happened next.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.pump();
+        let event = self.events.pop_front()?;
+        if let Some(entry) = self.sessions.touch_mut(event.session) {
+            entry.events_queued = entry.events_queued.saturating_sub(1);
+        }
+        Some(event)
+    }
+
+    /// When to call [`Self::handle_timeout`], if nothing else happens before. Final only once
+    /// [`Self::poll_transmit`] has returned `None`: sending sets timers.
+    pub fn poll_timeout(&mut self) -> Option<Deadline> {
+        self.pump();
+        if !self.events.is_empty() {
+            return Some(Deadline {
+                at: self.now.monotonic,
+                cause: DeadlineCause::EventsQueued,
+            });
+        }
+        let timers = [self.quic.next_deadline(), self.sessions.next_deadline()];
+        let at = timers.into_iter().flatten().min()?;
+        Some(Deadline {
+            at,
+            cause: DeadlineCause::Timer,
+        })
+    }
+
+    /// The session, if this endpoint began it with [`Self::connect`].
+    pub fn client(&mut self, now: Now, session: SessionHandle) -> Option<Client<'_>> {
+        self.set_now(now);
+        match &mut self.sessions.touch_mut(session)?.session {
+            Session::Client(client) => {
+                Some(Client::new(self.now, client, self.quic.carriers(session)))
+            }
+            Session::Greeting(_) | Session::Primary(_) | Session::Secondary(_) => None,
+        }
+    }
+
+    /// The session, if this endpoint is its primary.
+    pub fn primary(&mut self, now: Now, session: SessionHandle) -> Option<Primary<'_>> {
+        self.set_now(now);
+        let client_addr = self.quic.remote(session, PathId::PRIMARY);
+        match &mut self.sessions.touch_mut(session)?.session {
+            Session::Primary(primary) => Some(Primary::new(
+                self.now,
+                primary,
+                self.quic.carriers(session),
+                client_addr,
+            )),
+            Session::Client(_) | Session::Greeting(_) | Session::Secondary(_) => None,
+        }
+    }
+
+    /// The session, if this endpoint joined it as a secondary.
+    pub fn secondary(&mut self, now: Now, session: SessionHandle) -> Option<Secondary<'_>> {
+        self.set_now(now);
+        match &mut self.sessions.touch_mut(session)?.session {
+            Session::Secondary(secondary) => {
+                Some(Secondary::new(secondary, self.quic.carriers(session)))
+            }
+            Session::Client(_) | Session::Greeting(_) | Session::Primary(_) => None,
+        }
+    }
+
+    /// Closes a session at once, with an error code for the peer. What is in flight is lost.
+    pub fn close(&mut self, now: Now, session: SessionHandle, code: u64) {
+        self.set_now(now);
+        self.close_session(session, code);
+    }
+
+    /// Whether clients are let in from now on; sessions that there are go on.
+    pub fn set_accepting(&mut self, accepting: bool) {
+        self.quic.set_accepting(accepting);
+    }
+
+    /// Sessions that are not forgotten yet: open, or with events or connections that linger.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether every session is closed and every connection has ended: nothing is lost if the
+    /// endpoint is dropped.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.quic.is_drained() && self.sessions.all_closed()
+    }
+
+    /// Time never runs backwards.
+    fn set_now(&mut self, now: Now) {
+        self.now = Now {
+            monotonic: self.now.monotonic.max(now.monotonic),
+            ..now
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! A client session, as its application sees it.
+
+use std::ops::ControlFlow;
+
+use bytes::Bytes;
+
+use crate::carrier::{Now, ReadState};
+use crate::error::{Misuse, StreamError};
+use crate::ids::{SessionId, StreamId};
+use crate::path::PathInfo;
+use crate::quic::SessionCarriers;
+use crate::session::{ClientSession, ClientStats, Cx};
+
+/// A session with a primary: streams, of which nothing tells who writes them. Borrowed from an
+/// [`Endpoint`](super::Endpoint) for a few calls.
+pub struct Client<'a> {
+    now: Now,
+    session: &'a mut ClientSession,
+    carriers: SessionCarriers<'a>,
+}
+
+impl<'a> Client<'a> {
+    pub(super) fn new(
+        now: Now,
+        session: &'a mut ClientSession,
+        carriers: SessionCarriers<'a>,
+    ) -> Self {
+        Self {
+            now,
+            session,
+            carriers,
+        }
+    }
+
+    /// The session's name; `None` before `Connected`.
+    #[must_use]
+    pub fn session_id(&self) -> Option<SessionId> {
+        self.session.session_id()
+    }
+
+    /// Opens a stream. The peer learns of it with the first byte or the end. `None`: the peer allows
+    /// no more for now; `StreamEvent::Available` follows.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::Closed`].
+    pub fn open_stream(&mut self) -> Result<Option<StreamId>, Misuse> {
+        self.session.open_stream(&mut self.carriers)
+    }
+
+    /// A stream that the peer opened.
+    pub fn accept_stream(&mut self) -> Option<StreamId> {
+        self.session.accept_stream()
+    }
+
+    /// Takes bytes off the front of `data` and sends them; returns how many. If `data` is not empty
+    /// afterwards, `StreamEvent::Writable` follows.
+    ///
+    /// # Errors
+    ///
+    /// The peer wants no more, the session has ended, or the stream is not open for sending.
+    pub fn write(&mut self, stream: StreamId, data: &mut Bytes) -> Result<usize, StreamError> {
+        self.session.write(stream, data, &mut self.carriers)
+    }
+
+    /// Ends what we send on a stream, behind what was written.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub fn finish(&mut self, stream: StreamId) -> Result<(), StreamError> {
+        self.session.finish(stream, &mut self.carriers)
+    }
+
+    /// Gives up sending on a stream, what is in flight included, with an error code for the peer.
+    ///
+    /// # Errors
+    ///
+    /// The sending half has ended, or there is no such stream.
+    pub fn reset(&mut self, stream: StreamId, code: u64) -> Result<(), Misuse> {
+        self.session.reset(stream, code, &mut self.carriers)
+    }
+
+    /// Hands bytes of a stream to `sink`, in order, at most `max`, until it breaks. After
+    /// [`ReadState::Blocked`], `StreamEvent::Readable` follows.
+    ///
+    /// # Errors
+    ///
+    /// The peer reset the stream, nobody supplied a range of it, the session has ended, or the stream
+    /// is not open for reading.
+    pub fn read(
+        &mut self,
+        stream: StreamId,
+        max: usize,
+        sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
+    ) -> Result<ReadState, StreamError> {
+        let cx = &mut Cx {
+            now: self.now,
+            carriers: &mut self.carriers,
+        };
+        self.session.read(cx, stream, max, sink)
+    }
+
+    /// Wants no more of a stream, and says so to the peer with an error code.
+    ///
+    /// # Errors
+    ///
+    /// The receiving half has ended, or there is no such stream.
+    pub fn stop(&mut self, stream: StreamId, code: u64) -> Result<(), Misuse> {
+        let cx = &mut Cx {
+            now: self.now,
+            carriers: &mut self.carriers,
+        };
+        self.session.stop(cx, stream, code)
+    }
+
+    /// All paths, the primary's first, with those that ended lately.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathInfo> {
+        self.session.paths(&self.carriers)
+    }
+
+    /// Counts since the beginning of the session.
+    #[must_use]
+    pub fn stats(&self) -> ClientStats {
+        self.session.stats()
+    }
+
+    /// Closes the session at once, with an error code for the peer. What is in flight is lost.
+    pub fn close(&mut self, code: u64) {
+        self.session.close(code);
+    }
+}

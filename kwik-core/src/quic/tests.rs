@@ -1,0 +1,662 @@
+//! Endpoints of the quic room against each other, on a network in memory.
+
+pub(crate) mod net;
+mod trust;
+pub(crate) mod wire;
+
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use self::net::{Identity, Net};
+use super::entropy::Entropy;
+use crate::carrier::{CarrierEnd, Carriers, DownCause, Input, Order, ReadState};
+use crate::config::{Config, QuicConfig};
+use crate::error::code;
+use crate::ids::{CarrierId, PathId, SessionHandle};
+
+const PATH: PathId = PathId::PRIMARY;
+const CLIENT: usize = 0;
+const SERVER: usize = 1;
+/// The session of the only connection at either end.
+const SESSION: SessionHandle = SessionHandle(0);
+
+fn quic_config() -> QuicConfig {
+    Config::default().quic
+}
+
+/// A client and a server with a connection, up at both ends.
+fn pair_with(config: &QuicConfig, path: PathId) -> Net {
+    let identity = Identity::new();
+    let mut net = Net::new();
+    net.add_host(config, None);
+    net.add_host(config, Some(&identity));
+    net.dial(CLIENT, SESSION, path, SERVER, identity.pin())
+        .expect("dialled");
+    net.run(Duration::from_millis(500));
+    assert!(net.is_up(CLIENT) && net.is_up(SERVER));
+    net
+}
+
+fn pair() -> Net {
+    pair_with(&quic_config(), PATH)
+}
+
+fn control() -> CarrierId {
+    CarrierId {
+        path: PATH,
+        stream: 0,
+    }
+}
+
+/// Reads all there is.
+fn read(net: &mut Net, host: usize, carrier: CarrierId, order: Order) -> Read {
+    let mut chunks = Vec::new();
+    let state = net
+        .carriers(host)
+        .read(carrier, order, usize::MAX, &mut |offset, bytes| {
+            chunks.push((offset, bytes));
+            ControlFlow::Continue(())
+        });
+    Read { chunks, state }
+}
+
+struct Read {
+    chunks: Vec<(u64, Bytes)>,
+    state: Result<ReadState, CarrierEnd>,
+}
+
+impl Read {
+    fn len(&self) -> usize {
+        self.chunks.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+}
+
+/// Writes what QUIC takes of `data`, which is then shorter.
+fn write(net: &mut Net, host: usize, carrier: CarrierId, data: &mut Bytes) -> usize {
+    net.carriers(host).write(carrier, data).expect("writable")
+}
+
+fn open_uni(net: &mut Net, host: usize) -> CarrierId {
+    net.carriers(host)
+        .open_uni(PATH)
+        .expect("open")
+        .expect("credit")
+}
+
+#[test]
+fn both_ends_come_up_with_one_control_carrier_and_one_exporter() {
+    let net = pair();
+    let up = |host: usize| {
+        net.told(host).iter().find_map(|input| {
+            let Input::PathUp {
+                path,
+                control,
+                exporter,
+            } = input
+            else {
+                return None;
+            };
+            Some((*path, *control, *exporter))
+        })
+    };
+    let (client, server) = (up(CLIENT).expect("up"), up(SERVER).expect("up"));
+    assert_eq!(client, server);
+    assert_eq!(client.1, control());
+    assert_ne!(client.2, [0; 32]);
+    assert!(!net.told(SERVER).contains(&Input::Opened(control())));
+}
+
+#[test]
+fn bytes_that_opened_the_control_carrier_are_readable_behind_path_up() {
+    let identity = Identity::new();
+    let mut net = Net::new();
+    net.add_host(&quic_config(), None);
+    net.add_host(&quic_config(), Some(&identity));
+    net.greet_with(CLIENT, Bytes::from_static(b"hello"));
+    net.dial(CLIENT, SESSION, PATH, SERVER, identity.pin())
+        .expect("dialled");
+    net.run(Duration::from_millis(500));
+    let told = net.told(SERVER);
+    let up = told
+        .iter()
+        .position(|input| matches!(input, Input::PathUp { .. }));
+    let readable = told
+        .iter()
+        .position(|input| *input == Input::Readable(control()));
+    assert!(up.expect("up") < readable.expect("readable"));
+    assert_eq!(read(&mut net, SERVER, control(), Order::Ordered).len(), 5);
+}
+
+#[test]
+fn a_carrier_is_read_in_order_first_and_in_any_order_then() {
+    let mut net = pair();
+    let segment = open_uni(&mut net, SERVER);
+    write(
+        &mut net,
+        SERVER,
+        segment,
+        &mut Bytes::from_static(b"0123456789abcdefBODY"),
+    );
+    net.run(Duration::from_millis(100));
+    assert!(net.told(CLIENT).contains(&Input::Opened(segment)));
+
+    let mut header = Vec::new();
+    let state = net
+        .carriers(CLIENT)
+        .read(segment, Order::Ordered, 16, &mut |_, bytes| {
+            header.extend_from_slice(&bytes);
+            ControlFlow::Continue(())
+        });
+    assert_eq!(
+        (state, &header[..]),
+        (Ok(ReadState::More), &b"0123456789abcdef"[..])
+    );
+    let body = read(&mut net, CLIENT, segment, Order::Any);
+    assert_eq!(body.chunks, [(16, Bytes::from_static(b"BODY"))]);
+    assert_eq!(body.state, Ok(ReadState::Blocked));
+    net.carriers(SERVER).finish(segment).expect("finished");
+    net.run(Duration::from_millis(100));
+    assert!(net.told(CLIENT).contains(&Input::Readable(segment)));
+    assert_eq!(
+        read(&mut net, CLIENT, segment, Order::Any).state,
+        Ok(ReadState::Finished)
+    );
+    assert_eq!(
+        read(&mut net, CLIENT, segment, Order::Any).state,
+        Err(CarrierEnd::Gone)
+    );
+    assert!(net.told(SERVER).contains(&Input::Finished(segment)));
+}
+
+#[test]
+fn an_ordered_read_after_an_unordered_one_is_refused_and_harms_nothing() {
+    let mut net = pair();
+    let segment = open_uni(&mut net, SERVER);
+    write(&mut net, SERVER, segment, &mut Bytes::from_static(b"one"));
+    net.run(Duration::from_millis(100));
+    assert_eq!(read(&mut net, CLIENT, segment, Order::Any).len(), 3);
+    assert_eq!(
+        read(&mut net, CLIENT, segment, Order::Ordered).state,
+        Err(CarrierEnd::Gone)
+    );
+    write(&mut net, SERVER, segment, &mut Bytes::from_static(b"two"));
+    net.run(Duration::from_millis(100));
+    assert_eq!(read(&mut net, CLIENT, segment, Order::Any).len(), 3);
+}
+
+#[test]
+fn a_write_that_came_up_short_is_woken_until_all_is_through() {
+    let mut net = pair();
+    let segment = open_uni(&mut net, SERVER);
+    let mut data = Bytes::from(vec![7; 8 << 20]);
+    let mut received = 0;
+    write(&mut net, SERVER, segment, &mut data);
+    assert!(!data.is_empty(), "the send window holds it back");
+    while received < 8 << 20 {
+        net.run(Duration::from_millis(1));
+        received += read(&mut net, CLIENT, segment, Order::Any).len();
+        if net.take_told(SERVER).contains(&Input::Writable(segment)) {
+            write(&mut net, SERVER, segment, &mut data);
+        }
+        assert!(
+            net.elapsed() < Duration::from_secs(60),
+            "stuck at {received}"
+        );
+    }
+    assert!(data.is_empty());
+}
+
+#[test]
+fn a_control_frame_passes_a_full_send_window() {
+    let mut net = pair();
+    let segment = open_uni(&mut net, SERVER);
+    let mut bulk = Bytes::from(vec![7; 8 << 20]);
+    write(&mut net, SERVER, segment, &mut bulk);
+    let mut frame = Bytes::from_static(b"frame");
+    assert_eq!(
+        write(&mut net, SERVER, control(), &mut frame.clone()),
+        0,
+        "the window is full"
+    );
+    assert_eq!(
+        net.carriers(SERVER).write_control(control(), &mut frame),
+        Ok(5)
+    );
+    let more = net.carriers(SERVER).write(segment, &mut bulk);
+    assert_eq!(more, Ok(0), "the reserve is not for bulk data");
+    net.run(Duration::from_millis(30));
+    assert_eq!(read(&mut net, CLIENT, control(), Order::Ordered).len(), 5);
+}
+
+#[test]
+fn the_control_carrier_is_the_first_that_is_told_writable() {
+    let mut net = pair();
+    let mut bulk = Bytes::from(vec![7; 1 << 20]);
+    write(&mut net, SERVER, control(), &mut bulk.clone());
+    let segments = [(); 3].map(|()| open_uni(&mut net, SERVER));
+    for segment in segments {
+        write(&mut net, SERVER, segment, &mut bulk);
+    }
+    net.run(Duration::from_millis(200));
+    let writable: Vec<CarrierId> = net
+        .told(SERVER)
+        .iter()
+        .filter_map(|input| {
+            if let Input::Writable(carrier) = input {
+                Some(*carrier)
+            } else {
+                None
+            }
+        })
+        .take(4)
+        .collect();
+    assert_eq!(writable, [control(), segments[0], segments[1], segments[2]]);
+}
+
+#[test]
+fn a_stopped_carrier_is_told_and_its_reset_frees_it() {
+    let mut net = pair();
+    let segment = open_uni(&mut net, SERVER);
+    write(
+        &mut net,
+        SERVER,
+        segment,
+        &mut Bytes::from_static(b"unwanted"),
+    );
+    net.run(Duration::from_millis(100));
+    net.carriers(CLIENT).stop(segment, code::ENDED);
+    net.run(Duration::from_millis(100));
+    assert!(net.told(SERVER).contains(&Input::Stopped {
+        carrier: segment,
+        code: code::ENDED
+    }));
+    let mut more = Bytes::from_static(b"more");
+    let stopped = Err(CarrierEnd::Stopped(code::ENDED));
+    assert_eq!(net.carriers(SERVER).write(segment, &mut more), stopped);
+    assert_eq!(
+        net.carriers(SERVER).finish(segment),
+        Err(CarrierEnd::Stopped(code::ENDED))
+    );
+    net.carriers(SERVER).reset(segment, code::ENDED);
+    net.run(Duration::from_millis(100));
+    assert_eq!(
+        net.carriers(SERVER).write(segment, &mut more),
+        Err(CarrierEnd::Gone)
+    );
+}
+
+#[test]
+fn a_reset_reaches_the_reader_with_its_code() {
+    let mut net = pair();
+    let segment = open_uni(&mut net, SERVER);
+    write(&mut net, SERVER, segment, &mut Bytes::from_static(b"half"));
+    net.run(Duration::from_millis(100));
+    net.carriers(SERVER).reset(segment, 77);
+    net.run(Duration::from_millis(100));
+    assert!(net.told(CLIENT).contains(&Input::Readable(segment)));
+    assert_eq!(
+        read(&mut net, CLIENT, segment, Order::Any).state,
+        Err(CarrierEnd::Reset(77))
+    );
+}
+
+#[test]
+fn carriers_that_do_not_exist_are_gone() {
+    let mut net = pair();
+    for stream in [1, 2, 3, 4, 5, 7, 400, u64::MAX] {
+        for (host, path) in [(CLIENT, PATH), (SERVER, PATH), (CLIENT, PathId(9))] {
+            let carrier = CarrierId { path, stream };
+            let mut data = Bytes::from_static(b"x");
+            let mut carriers = net.carriers(host);
+            assert_eq!(
+                carriers.write(carrier, &mut data),
+                Err(CarrierEnd::Gone),
+                "{carrier:?}"
+            );
+            assert_eq!(carriers.finish(carrier), Err(CarrierEnd::Gone));
+            carriers.reset(carrier, u64::MAX);
+            carriers.stop(carrier, u64::MAX);
+            carriers.set_priority(carrier, 3);
+            assert_eq!(
+                read(&mut net, host, carrier, Order::Any).state,
+                Err(CarrierEnd::Gone)
+            );
+        }
+    }
+    net.run(Duration::from_millis(100));
+    assert!(net.is_up(CLIENT) && net.is_up(SERVER));
+}
+
+#[test]
+fn a_secondary_has_no_credit_for_a_bidirectional_carrier() {
+    let mut net = pair_with(&quic_config(), PathId(3));
+    assert_eq!(net.carriers(SERVER).open_bidi(PATH), Ok(None));
+    assert!(net.carriers(SERVER).open_uni(PATH).expect("open").is_some());
+}
+
+#[test]
+fn a_primary_may_open_streams_and_a_client_may_not_open_segments() {
+    let mut net = pair();
+    assert_eq!(net.carriers(CLIENT).open_uni(PATH), Ok(None));
+    let stream = net
+        .carriers(SERVER)
+        .open_bidi(PATH)
+        .expect("open")
+        .expect("credit");
+    assert_eq!(stream.stream, 1);
+    let stream = net
+        .carriers(CLIENT)
+        .open_bidi(PATH)
+        .expect("open")
+        .expect("credit");
+    assert_eq!(stream.stream, 4, "stream 0 is the control carrier");
+}
+
+#[test]
+fn credit_is_told_when_a_carrier_has_ended() {
+    let config = QuicConfig {
+        segments_max: 1,
+        ..quic_config()
+    };
+    let mut net = pair_with(&config, PATH);
+    let segment = open_uni(&mut net, SERVER);
+    assert_eq!(net.carriers(SERVER).open_uni(PATH), Ok(None));
+    write(&mut net, SERVER, segment, &mut Bytes::from_static(b"x"));
+    net.carriers(SERVER).finish(segment).expect("finished");
+    net.run(Duration::from_millis(100));
+    net.take_told(SERVER);
+    read(&mut net, CLIENT, segment, Order::Any);
+    net.run(Duration::from_millis(100));
+    assert!(net.told(SERVER).contains(&Input::UniCredit(PATH)));
+    open_uni(&mut net, SERVER);
+}
+
+#[test]
+fn silence_ends_a_connection_after_the_idle_timeout() {
+    let mut net = pair();
+    net.wire.cut = true;
+    net.run(Duration::from_secs(45));
+    for host in [CLIENT, SERVER] {
+        let down = Input::PathDown {
+            path: PATH,
+            cause: DownCause::TimedOut,
+        };
+        assert_eq!(net.told(host).last(), Some(&down));
+    }
+}
+
+#[test]
+fn an_idle_connection_is_kept_alive() {
+    let mut net = pair();
+    net.run(Duration::from_secs(300));
+    assert!(net.is_up(CLIENT) && net.is_up(SERVER));
+}
+
+#[test]
+fn a_close_arrives_with_its_code_and_everything_is_forgotten() {
+    let mut net = pair();
+    net.close(SERVER, SESSION, PATH, code::PATH_ENDED);
+    net.run(Duration::from_secs(5));
+    let cause = DownCause::ClosedByPeer(code::PATH_ENDED);
+    assert_eq!(
+        net.told(CLIENT).last(),
+        Some(&Input::PathDown { path: PATH, cause })
+    );
+    net.close(CLIENT, SESSION, PATH, code::NO_ERROR);
+    for host in [CLIENT, SERVER] {
+        net.assert_empty(host);
+    }
+    assert!(
+        !net.told(SERVER)
+            .iter()
+            .any(|input| matches!(input, Input::PathDown { .. })),
+        "who closes is told nothing"
+    );
+}
+
+#[test]
+fn what_arrived_before_the_close_can_be_read_behind_it() {
+    let mut net = pair();
+    let segment = open_uni(&mut net, SERVER);
+    write(
+        &mut net,
+        SERVER,
+        segment,
+        &mut Bytes::from_static(b"last words"),
+    );
+    net.run(Duration::from_millis(100));
+    net.close(SERVER, SESSION, PATH, code::NO_ERROR);
+    net.run(Duration::from_secs(5));
+    assert!(matches!(
+        net.told(CLIENT).last(),
+        Some(Input::PathDown { .. })
+    ));
+    assert_eq!(read(&mut net, CLIENT, segment, Order::Any).len(), 10);
+    let mut data = Bytes::from_static(b"x");
+    assert_eq!(
+        net.carriers(CLIENT).write(control(), &mut data),
+        Err(CarrierEnd::Gone)
+    );
+    assert_eq!(net.carriers(CLIENT).open_bidi(PATH), Err(CarrierEnd::Gone));
+    net.close(CLIENT, SESSION, PATH, code::NO_ERROR);
+    net.assert_empty(CLIENT);
+}
+
+#[test]
+fn garbage_is_not_heard() {
+    let mut net = pair();
+    net.take_told(CLIENT);
+    net.wire.forge(CLIENT);
+    net.run(Duration::from_millis(100));
+    assert!(!net.told(CLIENT).contains(&Input::Heard(PATH)));
+    net.probe(CLIENT, SESSION, PATH);
+    net.run(Duration::from_millis(100));
+    assert!(net.told(CLIENT).contains(&Input::Heard(PATH)));
+}
+
+#[test]
+fn readable_is_told_once_for_many_frames() {
+    let mut net = pair();
+    let segment = open_uni(&mut net, SERVER);
+    write(&mut net, SERVER, segment, &mut Bytes::from_static(b"x"));
+    net.run(Duration::from_millis(100));
+    net.take_told(CLIENT);
+    write(
+        &mut net,
+        SERVER,
+        segment,
+        &mut Bytes::from(vec![1; 100 << 10]),
+    );
+    net.run(Duration::from_millis(100));
+    let told = net.told(CLIENT);
+    let datagrams = told
+        .iter()
+        .filter(|input| **input == Input::Heard(PATH))
+        .count();
+    let readable = told
+        .iter()
+        .filter(|input| **input == Input::Readable(segment))
+        .count();
+    assert!(readable >= 1 && readable <= datagrams);
+}
+
+#[test]
+fn a_redial_closes_the_older_connection_and_hushes_it() {
+    let identity = Identity::new();
+    let mut net = Net::new();
+    net.add_host(&quic_config(), None);
+    net.add_host(&quic_config(), Some(&identity));
+    net.dial(CLIENT, SESSION, PATH, SERVER, identity.pin())
+        .expect("dialled");
+    net.run(Duration::from_millis(3));
+    net.dial(CLIENT, SESSION, PATH, SERVER, identity.pin())
+        .expect("dialled");
+    net.run(Duration::from_secs(10));
+    let ups = net
+        .told(CLIENT)
+        .iter()
+        .filter(|input| matches!(input, Input::PathUp { .. }));
+    assert_eq!(ups.count(), 1);
+    assert!(
+        !net.told(CLIENT)
+            .iter()
+            .any(|input| matches!(input, Input::PathDown { .. }))
+    );
+    assert_eq!(net.connections(CLIENT), 1);
+    assert_eq!(
+        net.connections(SERVER),
+        2,
+        "the server's other session still has its own to close"
+    );
+    assert!(net.is_up(CLIENT));
+}
+
+#[test]
+fn many_connections_one_after_another_leave_nothing_behind() {
+    let identity = Identity::new();
+    let mut net = Net::new();
+    net.add_host(&quic_config(), None);
+    net.add_host(&quic_config(), Some(&identity));
+    for round in 0..20 {
+        let (at_client, at_server) = (SessionHandle(round), SessionHandle(round));
+        net.dial(CLIENT, at_client, PATH, SERVER, identity.pin())
+            .expect("dialled");
+        net.run(Duration::from_millis(100));
+        assert!(net.is_up(CLIENT));
+        net.close(CLIENT, at_client, PATH, code::NO_ERROR);
+        net.run(Duration::from_millis(if round % 2 == 0 {
+            10
+        } else {
+            3000
+        }));
+        net.close(SERVER, at_server, PATH, code::NO_ERROR);
+        net.take_told(CLIENT);
+    }
+    net.run(Duration::from_secs(10));
+    net.assert_empty(CLIENT);
+    net.assert_empty(SERVER);
+}
+
+#[test]
+fn loopback_datagrams_are_large_from_the_start_and_others_grow() {
+    let mut net = pair();
+    let segment = open_uni(&mut net, SERVER);
+    write(
+        &mut net,
+        SERVER,
+        segment,
+        &mut Bytes::from(vec![1; 100 << 10]),
+    );
+    net.run(Duration::from_millis(100));
+    assert_eq!(net.largest_datagram(), 16_000);
+
+    let identity = Identity::new();
+    let mut net = Net::new();
+    net.add_host(&quic_config(), None);
+    net.add_host(&quic_config(), Some(&identity));
+    net.move_to(
+        SERVER,
+        "192.0.2.1:4433".parse::<SocketAddr>().expect("address"),
+    );
+    net.move_to(
+        CLIENT,
+        "192.0.2.2:4433".parse::<SocketAddr>().expect("address"),
+    );
+    net.dial(CLIENT, SESSION, PATH, SERVER, identity.pin())
+        .expect("dialled");
+    net.run(Duration::from_millis(9));
+    assert_eq!(net.largest_datagram(), 1200);
+    net.run(Duration::from_secs(2));
+    assert_eq!(net.largest_datagram(), 1452);
+}
+
+#[test]
+fn the_same_seeds_give_the_same_trace() {
+    let trace = || {
+        let identity = Identity::fixed();
+        let mut net = Net::new();
+        net.add_host(&quic_config(), None);
+        net.add_host(&quic_config(), Some(&identity));
+        net.dial(CLIENT, SESSION, PATH, SERVER, identity.pin())
+            .expect("dialled");
+        net.run(Duration::from_millis(200));
+        let segment = open_uni(&mut net, SERVER);
+        write(
+            &mut net,
+            SERVER,
+            segment,
+            &mut Bytes::from(vec![1; 100 << 10]),
+        );
+        net.run(Duration::from_millis(200));
+        net.wire.trace
+    };
+    assert_eq!(trace(), trace());
+}
+
+#[test]
+fn a_probe_timeout_is_estimated_above_three_round_trips_at_first() {
+    let net = &mut pair();
+    let stats = net.carriers(CLIENT).path_stats(PATH).expect("stats");
+    assert!(stats.pto >= stats.rtt * 2 && stats.rtt > Duration::ZERO);
+    assert!(net.carriers(CLIENT).path_stats(PathId(9)).is_none());
+}
+
+#[test]
+fn entropy_is_not_shared_between_endpoints_of_different_seeds() {
+    let (mut a, mut b) = (Entropy::new([1; 32]), Entropy::new([2; 32]));
+    assert_ne!(a.key(), b.key());
+}
+
+#[test]
+fn a_secondary_that_is_down_is_forgotten_without_being_closed() {
+    let mut net = pair_with(&quic_config(), PathId(3));
+    net.close(SERVER, SESSION, PATH, code::NO_ERROR);
+    net.run(Duration::from_secs(5));
+    assert!(matches!(
+        net.told(CLIENT).last(),
+        Some(Input::PathDown {
+            path: PathId(3),
+            ..
+        })
+    ));
+    net.assert_empty(CLIENT);
+}
+
+#[test]
+fn every_byte_arrives_once_and_at_its_offset_however_many_datagrams_are_lost() {
+    let mut net = pair();
+    net.wire.loss_percent = 10;
+    let segment = open_uni(&mut net, SERVER);
+    let content: Bytes = (0..1u32 << 20)
+        .map(|at| (at >> 8 ^ at).to_le_bytes()[0])
+        .collect();
+    let mut left = content.clone();
+    let (mut found, mut received) = (vec![0; content.len()], 0);
+    let mut state = Ok(ReadState::Blocked);
+    write(&mut net, SERVER, segment, &mut left);
+    while state != Ok(ReadState::Finished) {
+        net.run(Duration::from_millis(20));
+        if net.take_told(SERVER).contains(&Input::Writable(segment)) {
+            write(&mut net, SERVER, segment, &mut left);
+            if left.is_empty() {
+                net.carriers(SERVER).finish(segment).expect("finished");
+            }
+        }
+        let part = read(&mut net, CLIENT, segment, Order::Any);
+        for (offset, bytes) in &part.chunks {
+            let at = usize::try_from(*offset).expect("small");
+            found[at..at + bytes.len()].copy_from_slice(bytes);
+        }
+        received += part.len();
+        state = part.state;
+        assert!(
+            net.elapsed() < Duration::from_secs(300),
+            "stuck at {received}"
+        );
+    }
+    assert_eq!(received, content.len());
+    assert!(found == content, "the bytes differ");
+}

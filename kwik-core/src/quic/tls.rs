@@ -1,0 +1,207 @@
+//! TLS: who a server is, and how a client makes sure of it.
+//!
+//! Owns the certificate pin, the verifier that enforces it, and the TLS configurations. TLS 1.3
+//! only, ALPN `kwik/1`, no resumption and no early data: tickets of several servers under one name
+//! would mix.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use quinn_proto::TimeSource;
+use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate};
+use rustls::time_provider::TimeProvider;
+use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+
+/// The application protocol (`protocol.md` §1).
+const ALPN: &[u8] = b"kwik/1";
+
+/// SHA-256 of the `SubjectPublicKeyInfo` of a certificate; `None` if it is not one.
+pub(crate) fn certificate_pin(certificate_der: &[u8]) -> Option<[u8; 32]> {
+    let der = CertificateDer::from(certificate_der);
+    let spki = ParsedCertificate::try_from(&der)
+        .ok()?
+        .subject_public_key_info();
+    ring::digest::digest(&ring::digest::SHA256, spki.as_ref())
+        .as_ref()
+        .try_into()
+        .ok()
+}
+
+/// Whether TLS can name a server so.
+pub(super) fn is_server_name(name: &str) -> bool {
+    ServerName::try_from(name).is_ok()
+}
+
+/// The wall clock as the caller last told it: neither TLS nor QUIC reads one of its own.
+#[derive(Debug, Default)]
+pub(super) struct WallClock(AtomicU64);
+
+impl WallClock {
+    pub(super) fn set(&self, unix_seconds: u64) {
+        self.0.store(unix_seconds, Ordering::Relaxed);
+    }
+
+    fn since_epoch(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// `WallClock` under another name: the traits of rustls and quinn-proto are foreign, and so is `Arc`.
+#[derive(Clone, Debug)]
+pub(super) struct SharedClock(pub(super) Arc<WallClock>);
+
+impl TimeProvider for SharedClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(self.0.since_epoch()))
+    }
+}
+
+impl TimeSource for SharedClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH
+            .checked_add(self.0.since_epoch())
+            .unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+/// Set by the verifier of one dial when the certificate is not the pinned one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PinAlarm(Arc<AtomicBool>);
+
+impl PinAlarm {
+    pub(super) fn rang(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Makes TLS configurations.
+pub(super) struct Tls {
+    provider: Arc<CryptoProvider>,
+    clock: SharedClock,
+}
+
+impl Tls {
+    pub(super) fn new(clock: SharedClock) -> Self {
+        Self {
+            provider: Arc::new(rustls::crypto::ring::default_provider()),
+            clock,
+        }
+    }
+
+    /// For one dial: only a server that holds the key with this pin is accepted.
+    ///
+    /// # Errors
+    ///
+    /// The provider lacks TLS 1.3.
+    pub(super) fn client(&self, pin: [u8; 32]) -> Result<(Arc<QuicClientConfig>, PinAlarm), Error> {
+        let alarm = PinAlarm::default();
+        let verifier = PinVerifier {
+            pin,
+            alarm: alarm.clone(),
+            provider: Arc::clone(&self.provider),
+        };
+        let mut config = rustls::ClientConfig::builder_with_details(
+            Arc::clone(&self.provider),
+            Arc::new(self.clock.clone()),
+        )
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.resumption = rustls::client::Resumption::disabled();
+        config.enable_early_data = false;
+        let config = QuicClientConfig::try_from(config).map_err(no_initial_suite)?;
+        Ok((Arc::new(config), alarm))
+    }
+
+    /// For a server with this certificate and its PKCS#8 key.
+    ///
+    /// # Errors
+    ///
+    /// The key cannot be used, or does not belong to the certificate.
+    pub(super) fn server(&self, certificate: &[u8], key: &[u8]) -> Result<QuicServerConfig, Error> {
+        let mut config = rustls::ServerConfig::builder_with_details(
+            Arc::clone(&self.provider),
+            Arc::new(self.clock.clone()),
+        )
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from(certificate.to_vec())],
+            PrivatePkcs8KeyDer::from(key.to_vec()).into(),
+        )?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.max_early_data_size = 0;
+        QuicServerConfig::try_from(config).map_err(no_initial_suite)
+    }
+}
+
+fn no_initial_suite(_: quinn_proto::crypto::rustls::NoInitialCipherSuite) -> Error {
+    Error::General("no cipher suite for QUIC".into())
+}
+
+/// Accepts exactly one public key, whatever the certificate around it says, from a server that
+/// proves to hold the private one.
+#[derive(Debug)]
+struct PinVerifier {
+    pin: [u8; 32],
+    alarm: PinAlarm,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for PinVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let pin = certificate_pin(end_entity)
+            .ok_or(Error::InvalidCertificate(CertificateError::BadEncoding))?;
+        if pin == self.pin {
+            return Ok(ServerCertVerified::assertion());
+        }
+        self.alarm.0.store(true, Ordering::Relaxed);
+        Err(Error::InvalidCertificate(
+            CertificateError::ApplicationVerificationFailure,
+        ))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::PeerIncompatible(
+            rustls::PeerIncompatible::Tls13RequiredForQuic,
+        ))
+    }
+
+    /// The pin alone proves nothing: a certificate is public. This proves the key.
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, dss, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}

@@ -534,3 +534,64 @@ pub(super) fn wait_on<'a>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kwik_core::event::PathEvent;
+    use kwik_core::ids::PathId;
+    use kwik_core::ranges::RangeSet;
+
+    use super::*;
+
+    fn hole(stream: u64) -> EventKind {
+        EventKind::Primary(PrimaryEvent::Hole {
+            stream: StreamId(stream),
+            missing: RangeSet::new(),
+        })
+    }
+
+    #[test]
+    fn a_server_that_takes_no_events_is_not_given_more_for_ever() {
+        let mut entry = Entry::new(Role::Primary);
+        for stream in 0..EVENTS_KEPT_MAX as u64 {
+            assert!(!entry.on_event(hole(stream)));
+        }
+        assert!(entry.on_event(hole(0)));
+        assert_eq!(entry.events.len(), EVENTS_KEPT_MAX);
+    }
+
+    #[test]
+    fn a_client_that_takes_no_events_keeps_the_newest() {
+        let news = |path| EventKind::Client(ClientEvent::Path(PathEvent::Added(PathId(path))));
+        let mut entry = Entry::new(Role::Client);
+        for path in 0..=EVENTS_KEPT_MAX as u64 {
+            assert!(!entry.on_event(news(path)));
+        }
+        assert_eq!(entry.events.len(), EVENTS_KEPT_MAX);
+        assert_eq!(entry.events.front(), Some(&news(1)));
+    }
+
+    #[test]
+    fn an_event_that_a_waiting_call_will_take_is_claimed() {
+        let mut entry = Entry::new(Role::Primary);
+        assert!(!entry.has_unclaimed_event());
+        entry.on_event(hole(1));
+        assert!(entry.has_unclaimed_event());
+        entry.event_waiters = 1;
+        assert!(!entry.has_unclaimed_event());
+        entry.on_event(hole(2));
+        assert!(entry.has_unclaimed_event());
+    }
+
+    #[test]
+    fn a_finished_stream_is_in_flight_until_it_arrived() {
+        let mut entry = Entry::new(Role::Client);
+        let stream = StreamId(4);
+        entry.on_finish(stream);
+        assert!(!entry.may_end());
+        entry.on_event(EventKind::Client(ClientEvent::Stream(
+            StreamEvent::Finished(stream),
+        )));
+        assert!(entry.may_end());
+    }
+}

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use kwik_core::carrier::DialTarget;
 use kwik_core::config::Config;
-use kwik_core::endpoint::ClientStats;
+use kwik_core::endpoint::{self, ClientStats};
 use kwik_core::ids::PathId;
 use kwik_core::path::{PathInfo, PathSpec};
 use kwik_core::plan::Spread;
@@ -259,15 +259,26 @@ impl Stage {
         granted.saturating_sub(arrived.map_or(0, |info| info.received_bytes))
     }
 
-    fn on_client<T>(
-        &mut self,
-        look: impl FnOnce(&mut kwik_core::endpoint::Client<'_>) -> T,
-    ) -> Option<T> {
+    /// Acts as the client's application; `None` without a session.
+    pub fn on_client<T>(&mut self, act: impl FnOnce(&mut endpoint::Client<'_>) -> T) -> Option<T> {
         self.world.act(self.client, |node: &mut KwikNode, moment| {
             let (reader, host) = node.app_mut::<Reader>(moment);
             let session = reader.session()?;
             let mut client = host.endpoint.client(moment.now, session)?;
-            Some(look(&mut client))
+            Some(act(&mut client))
+        })
+    }
+
+    /// Acts as the primary's application in its first session; `None` without one.
+    pub fn on_primary<T>(
+        &mut self,
+        act: impl FnOnce(&mut endpoint::Primary<'_>) -> T,
+    ) -> Option<T> {
+        self.world.act(self.primary, |node: &mut KwikNode, moment| {
+            let (app, host) = node.app_mut::<Primary>(moment);
+            let session = app.sessions().first().copied()?;
+            let mut primary = host.endpoint.primary(moment.now, session)?;
+            Some(act(&mut primary))
         })
     }
 

@@ -79,6 +79,16 @@ impl Call<'_> {
             .unwrap_or(CloseReason::Local)
     }
 
+    /// Notes whether the reader of a stream has left something there.
+    pub(super) fn set_behind(&mut self, stream: StreamId, behind: bool) {
+        let key = (self.session, stream);
+        if behind {
+            self.state.behind.insert(key);
+        } else {
+            self.state.behind.remove(&key);
+        }
+    }
+
     pub(super) fn role(&mut self) -> Result<Role, Error> {
         Ok(self.entry()?.role)
     }

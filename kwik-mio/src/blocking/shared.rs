@@ -43,6 +43,9 @@ pub(super) struct State {
     pub(super) accepted: VecDeque<SessionHandle>,
     /// Sessions without handles, that close when what they sent has arrived.
     lingering: BTreeSet<SessionHandle>,
+    /// Streams whose readers have not taken all that is there: bytes that come are readable without
+    /// any event.
+    pub(super) behind: BTreeSet<(SessionHandle, StreamId)>,
     /// How long the thread means to sleep: `None` while it is awake.
     sleep: Option<Sleep>,
     /// There are no handles any more: the thread ends when nothing lingers, and then at the latest.
@@ -117,7 +120,7 @@ pub(super) struct Wakes {
     sessions: Vec<Arc<Condvar>>,
     accepting: bool,
     thread: bool,
-    /// Bytes became readable.
+    /// Bytes that came with this step are readable.
     pub(super) readable: bool,
 }
 
@@ -239,6 +242,7 @@ impl State {
             sessions: BTreeMap::new(),
             accepted: VecDeque::new(),
             lingering: BTreeSet::new(),
+            behind: BTreeSet::new(),
             sleep: None,
             shutdown: None,
             failed: None,
@@ -252,7 +256,10 @@ impl State {
 
     /// Takes the endpoint's events after a step, and finds out who has to know.
     pub(super) fn settle(&mut self) -> Wakes {
-        let mut wakes = Wakes::default();
+        let mut wakes = Wakes {
+            readable: !self.behind.is_empty(),
+            ..Wakes::default()
+        };
         while let Some(Event { session, kind }) = self.endpoint.poll_event() {
             wakes.readable |= marks_readable(&kind);
             match kind {

@@ -423,6 +423,7 @@ impl RecvHalf {
                     .read(self.stream, READ_AHEAD_BYTES, &mut sink)
             }
         };
+        call.set_behind(self.stream, matches!(outcome, Ok(ReadState::More)));
         match outcome {
             Ok(ReadState::More | ReadState::Blocked) => {}
             Ok(ReadState::Finished) => ahead.end = Some(End::Finished),
@@ -451,6 +452,7 @@ impl RecvHalf {
         ahead.chunks.clear();
         let stream = self.stream;
         self.session.call(|call| {
+            call.set_behind(stream, false);
             match call.role()? {
                 Role::Client => call.client()?.stop(stream, code)?,
                 Role::Primary | Role::Secondary => call.primary()?.stop(stream, code)?,

@@ -13,6 +13,7 @@
 //! [`Error::EventsPending`](crate::Error::EventsPending).
 
 mod client;
+mod entry;
 mod primary;
 mod secondary;
 mod segment;

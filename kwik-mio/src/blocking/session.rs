@@ -10,7 +10,8 @@ use kwik_core::error::{CloseReason, Misuse};
 use kwik_core::event::EventKind;
 use kwik_core::ids::{SessionHandle, StreamId};
 
-use super::shared::{EndpointRef, Entry, Role, SendState, State, wait_on};
+use super::entry::{Entry, Role, SendState};
+use super::shared::{EndpointRef, State, wait_on};
 use super::stream::{RecvStream, SendStream};
 use crate::driver::clock;
 use crate::error::Error;

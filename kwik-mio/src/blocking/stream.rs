@@ -14,8 +14,9 @@ use kwik_core::carrier::ReadState;
 use kwik_core::error::StreamError;
 use kwik_core::ids::StreamId;
 
+use super::entry::{Role, SendState, WriteKey};
 use super::session::{Call, SessionRef};
-use super::shared::{Role, SendState, WriteKey, deadline_after};
+use super::shared::deadline_after;
 use crate::error::Error;
 
 /// The code with which dropped halves are reset and stopped.

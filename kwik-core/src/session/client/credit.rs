@@ -47,6 +47,8 @@ impl ClientSession {
         if let Some(size) = frame.final_size {
             self.on_final_size(cx, &FinalSize { stream, size })?;
         }
+        // Whoever reads the segments does not read the carrier: a reset would go unnoticed.
+        self.on_stream_readable(cx, stream.into())?;
         self.read_waiting_segments(cx, stream)
     }
 

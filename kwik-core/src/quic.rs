@@ -358,4 +358,4 @@ fn varint(value: u64) -> VarInt {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

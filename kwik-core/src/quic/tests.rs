@@ -1,7 +1,8 @@
 //! Endpoints of the quic room against each other, on a network in memory.
 
-mod net;
+pub(crate) mod net;
 mod trust;
+pub(crate) mod wire;
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -376,7 +377,7 @@ fn credit_is_told_when_a_carrier_has_ended() {
 #[test]
 fn silence_ends_a_connection_after_the_idle_timeout() {
     let mut net = pair();
-    net.cut();
+    net.wire.cut = true;
     net.run(Duration::from_secs(45));
     for host in [CLIENT, SERVER] {
         let down = Input::PathDown {
@@ -448,7 +449,7 @@ fn what_arrived_before_the_close_can_be_read_behind_it() {
 fn garbage_is_not_heard() {
     let mut net = pair();
     net.take_told(CLIENT);
-    net.forge_on_connection(CLIENT, SERVER);
+    net.wire.forge(CLIENT);
     net.run(Duration::from_millis(100));
     assert!(!net.told(CLIENT).contains(&Input::Heard(PATH)));
     net.probe(CLIENT, SESSION, PATH);
@@ -590,7 +591,7 @@ fn the_same_seeds_give_the_same_trace() {
             &mut Bytes::from(vec![1; 100 << 10]),
         );
         net.run(Duration::from_millis(200));
-        net.trace()
+        net.wire.trace
     };
     assert_eq!(trace(), trace());
 }
@@ -627,7 +628,7 @@ fn a_secondary_that_is_down_is_forgotten_without_being_closed() {
 #[test]
 fn every_byte_arrives_once_and_at_its_offset_however_many_datagrams_are_lost() {
     let mut net = pair();
-    net.lose_percent(10);
+    net.wire.loss_percent = 10;
     let segment = open_uni(&mut net, SERVER);
     let content: Bytes = (0..1u32 << 20)
         .map(|at| (at >> 8 ^ at).to_le_bytes()[0])

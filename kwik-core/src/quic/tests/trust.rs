@@ -231,7 +231,7 @@ fn a_crowd_of_strangers_must_prove_its_addresses_and_comes_in_all_the_same() {
 #[test]
 fn a_dial_into_the_void_times_out() {
     let mut net = crowd(&quic_config(), 1);
-    net.cut();
+    net.wire.cut = true;
     net.run(Duration::from_secs(60));
     assert_eq!(down_cause(&net, CLIENT), Some(DownCause::TimedOut));
 }

@@ -59,7 +59,7 @@ impl Clock {
 
     /// When an instant is, in the time of the world; an instant before its beginning is zero.
     #[must_use]
-    pub(crate) fn time_of(&self, instant: Instant) -> Duration {
+    pub fn time_of(&self, instant: Instant) -> Duration {
         instant.saturating_duration_since(self.base)
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use kwik_core::carrier::DialTarget;
 use kwik_core::config::Config;
-use kwik_core::endpoint::ClientStats;
+use kwik_core::endpoint::{self, ClientStats};
 use kwik_core::ids::PathId;
 use kwik_core::path::{PathInfo, PathSpec};
 use kwik_core::plan::Spread;
@@ -250,15 +250,35 @@ impl Stage {
         self.on_client(|client| client.paths()).unwrap_or_default()
     }
 
-    fn on_client<T>(
-        &mut self,
-        look: impl FnOnce(&mut kwik_core::endpoint::Client<'_>) -> T,
-    ) -> Option<T> {
+    /// Bytes that a secondary was granted and that have not arrived from it.
+    pub fn owed_by(&mut self, index: usize) -> u64 {
+        let granted = self.secondary_app(index).granted_bytes();
+        let path = PathId(index as u64 + 1);
+        let paths = self.paths();
+        let arrived = paths.iter().find(|info| info.path == path);
+        granted.saturating_sub(arrived.map_or(0, |info| info.received_bytes))
+    }
+
+    /// Acts as the client's application; `None` without a session.
+    pub fn on_client<T>(&mut self, act: impl FnOnce(&mut endpoint::Client<'_>) -> T) -> Option<T> {
         self.world.act(self.client, |node: &mut KwikNode, moment| {
             let (reader, host) = node.app_mut::<Reader>(moment);
             let session = reader.session()?;
             let mut client = host.endpoint.client(moment.now, session)?;
-            Some(look(&mut client))
+            Some(act(&mut client))
+        })
+    }
+
+    /// Acts as the primary's application in its first session; `None` without one.
+    pub fn on_primary<T>(
+        &mut self,
+        act: impl FnOnce(&mut endpoint::Primary<'_>) -> T,
+    ) -> Option<T> {
+        self.world.act(self.primary, |node: &mut KwikNode, moment| {
+            let (app, host) = node.app_mut::<Primary>(moment);
+            let session = app.sessions().first().copied()?;
+            let mut primary = host.endpoint.primary(moment.now, session)?;
+            Some(act(&mut primary))
         })
     }
 
@@ -398,15 +418,21 @@ pub fn rotation(terms: &Terms) -> Report {
     )
 }
 
-/// One of two secondaries is killed when between 20 and 80 % have arrived.
+/// One of two secondaries is killed when between 20 and 80 % have arrived and it owes some of the
+/// rest.
 #[must_use]
 pub fn one_lost(terms: &Terms) -> Report {
     let mut stage = terms.setting(2).build();
     let chance = Chance::new(terms.seed, Purpose::Schedule, 0);
-    if stage.run_until_percent(chance.between(0, 20, 80), terms.limit) {
-        let victim = usize::from(chance.draw(1).is_multiple_of(2));
-        stage.world.crash(stage.secondaries[victim]);
+    let victim = usize::from(chance.draw(1).is_multiple_of(2));
+    stage.run_until_percent(chance.between(0, 20, 60), terms.limit);
+    while stage.owed_by(victim) < ROTATION_RANGE_BYTES
+        && stage.reader().bytes() < terms.bytes * 75 / 100
+        && stage.world.time() < terms.limit
+    {
+        stage.world.run_for(Duration::from_millis(2));
     }
+    stage.world.crash(stage.secondaries[victim]);
     stage.run_to_end(terms.limit);
     stage.report("one-lost")
 }

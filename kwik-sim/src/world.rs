@@ -267,6 +267,12 @@ impl World {
         host.wake_at = Some(moment.time);
     }
 
+    /// Puts another program on the host and starts it.
+    pub fn install(&mut self, host: HostId, program: Program) {
+        self.hosts[host.0].program = program;
+        self.restart(host);
+    }
+
     /// Whether a program runs on the host.
     #[must_use]
     pub fn is_up(&self, host: HostId) -> bool {

@@ -47,7 +47,7 @@ pub(crate) struct PrimarySession {
 impl PrimarySession {
     /// The session of a client whose HELLO came on `control`: it is welcomed.
     pub(crate) fn new(
-        now: Now,
+        _now: Now,
         context: Arc<ServerContext>,
         session: SessionId,
         hello: Hello,
@@ -63,10 +63,9 @@ impl PrimarySession {
             plans: Plans::default(),
         };
         tracing::debug!(%session, "session accepted");
-        new.desk.send(&ControlFrame::Welcome(Welcome { session }), carriers);
+        new.desk
+            .send(&ControlFrame::Welcome(Welcome { session }), carriers);
         new.desk.tell(PrimaryEvent::Accepted);
-        // What came behind HELLO may have been taken off the carrier already.
-        new.handle(now, Input::Readable(new.desk.control.carrier()), carriers);
         new
     }
 
@@ -76,7 +75,8 @@ impl PrimarySession {
         }
         if let Err(violation) = self.dispatch(now, input, carriers) {
             tracing::debug!(session = %self.desk.session, %violation, "the client broke the protocol");
-            self.desk.close(violation.code(), CloseReason::Violation(violation));
+            self.desk
+                .close(violation.code(), CloseReason::Violation(violation));
             return;
         }
         self.deal(now, carriers);
@@ -90,8 +90,10 @@ impl PrimarySession {
         self.desk.poll_event()
     }
 
+    /// Nothing here waits for a time: the client watches over its paths, QUIC over the client.
+    #[expect(clippy::unused_self, reason = "one signature for all roles")]
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        if self.is_closed() { None } else { self.paths.poll_timeout() }
+        None
     }
 
     pub(crate) fn close(&mut self, _now: Now, code: u64, carriers: &mut dyn Carriers) {
@@ -128,10 +130,8 @@ impl PrimarySession {
             Input::BidiCredit(_) => self.on_bidi_credit(),
             Input::UniCredit(_) => self.on_uni_credit(),
             Input::PathDown { cause, .. } => self.desk.on_lost(close_reason(cause)),
-            Input::Timeout => self.on_timeout(now, carriers),
-            // The connection to the client was up before the session began, and QUIC's idle
-            // timeout watches over it.
-            Input::PathUp { .. } | Input::Heard(_) => {}
+            // The connection to the client was up before the session began.
+            Input::PathUp { .. } | Input::Heard(_) | Input::Timeout => {}
         }
         Ok(())
     }

@@ -269,6 +269,11 @@ impl Reader {
             self.readable.remove(&stream);
             return;
         };
+        // It was told once more of what had been read to the end.
+        if reading.read.ended_at.is_some() || reading.read.error.is_some() {
+            self.readable.remove(&stream);
+            return;
+        }
         loop {
             let room = reading.room(host.moment.time);
             if room == 0 {
@@ -287,6 +292,18 @@ impl Reader {
             }
             self.readable.remove(&stream);
             return;
+        }
+    }
+
+    /// Every stream tells how it ended, once the session has.
+    fn read_all(&mut self, host: &mut Hosted<'_>) {
+        let open = |(&stream, reading): (&StreamId, &Reading)| {
+            let read = &reading.read;
+            (read.ended_at.is_none() && read.error.is_none()).then_some(stream)
+        };
+        let streams: Vec<_> = self.streams.iter().filter_map(open).collect();
+        for stream in streams {
+            self.read(host, stream);
         }
     }
 
@@ -392,7 +409,10 @@ impl App for Reader {
             ClientEvent::Stream(event) => self.on_stream(host, event),
             ClientEvent::Path(event) => self.paths.push((time, event)),
             ClientEvent::Conflict { .. } => self.conflicts += 1,
-            ClientEvent::Closed(reason) => self.closed = Some((time, reason)),
+            ClientEvent::Closed(reason) => {
+                self.closed = Some((time, reason));
+                self.read_all(host);
+            }
         }
     }
 

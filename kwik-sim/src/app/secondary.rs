@@ -48,6 +48,7 @@ pub struct Secondary {
     spec: SecondarySpec,
     sessions: BTreeMap<SessionHandle, BTreeMap<GrantId, Work>>,
     grants: u64,
+    granted_bytes: u64,
     commands: Vec<Vec<u8>>,
     raw: Vec<Vec<u8>>,
     closed: Vec<CloseReason>,
@@ -58,6 +59,8 @@ pub struct Secondary {
 struct Work {
     segment: SegmentId,
     source: Source,
+    /// The end of the grant is this application's to tell.
+    is_open: bool,
 }
 
 impl Secondary {
@@ -68,6 +71,7 @@ impl Secondary {
             spec,
             sessions: BTreeMap::new(),
             grants: 0,
+            granted_bytes: 0,
             commands: Vec::new(),
             raw: Vec::new(),
             closed: Vec::new(),
@@ -79,6 +83,12 @@ impl Secondary {
     #[must_use]
     pub fn sessions(&self) -> Vec<SessionHandle> {
         self.sessions.keys().copied().collect()
+    }
+
+    /// Bytes that it was granted so far, without open grants.
+    #[must_use]
+    pub fn granted_bytes(&self) -> u64 {
+        self.granted_bytes
     }
 
     /// Grants that it was given so far.
@@ -139,7 +149,12 @@ impl Secondary {
             Ok(segment) => {
                 let source = Source::new(content, stream.0, start, end);
                 let works = self.sessions.entry(session).or_default();
-                works.insert(grant, Work { segment, source });
+                let work = Work {
+                    segment,
+                    source,
+                    is_open: extent.is_open(),
+                };
+                works.insert(grant, work);
                 self.pump(host, session, grant);
             }
             Err(error) => self.errors.push(error),
@@ -161,10 +176,12 @@ impl Secondary {
         if pumped == Ok(Pumped::Blocked) {
             return;
         }
+        let is_open = work.is_open;
         works.remove(&grant);
-        let ended = pumped.and_then(|_| {
-            secondary.finish_segment(segment)?;
-            Ok(secondary.finish_grant(grant)?)
+        let ended = pumped.and_then(|_| secondary.finish_segment(segment));
+        let ended = ended.and_then(|()| match is_open {
+            true => Ok(secondary.finish_grant(grant)?),
+            false => Ok(()),
         });
         if let Err(error) = ended {
             self.errors.push(error);
@@ -206,6 +223,9 @@ impl App for Secondary {
                 command,
             } => {
                 self.grants += 1;
+                if let Extent::Fixed(range) = extent {
+                    self.granted_bytes += range.len();
+                }
                 self.commands.push(command.to_vec());
                 self.on_grant(host, session, (grant, remote_stream_id, extent));
             }

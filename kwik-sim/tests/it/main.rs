@@ -3,9 +3,10 @@
 mod api;
 mod determinism;
 mod faults;
+mod forgery;
 mod goodput;
-mod hostile;
 mod isolation;
+mod raw;
 mod scenarios;
 
 use std::time::Duration;

@@ -42,14 +42,20 @@ impl Coverage {
 
     /// How many bytes at the beginning of `range` nobody else is to write.
     pub(super) fn free_bytes(&self, range: ByteRange) -> u64 {
-        let border = |set: &RangeSet| set.within(range).first().map_or(range.end(), |r| r.start());
+        let border = |set: &RangeSet| {
+            let first = set.within(range).first();
+            first.map_or_else(|| range.end(), ByteRange::start)
+        };
         border(&self.granted).min(border(&self.planned)) - range.start()
     }
 
     /// The lowest byte that somebody else is to bring.
     pub(super) fn lowest_owed(&self) -> Option<u64> {
         let first = |set: &RangeSet| set.first().map(ByteRange::start);
-        first(&self.granted).into_iter().chain(first(&self.planned)).min()
+        first(&self.granted)
+            .into_iter()
+            .chain(first(&self.planned))
+            .min()
     }
 
     pub(super) fn grant(&mut self, range: ByteRange) {
@@ -94,7 +100,9 @@ impl Coverage {
     /// What of `reported` is owed by nobody, although the stream reaches there.
     pub(super) fn orphaned(&self, reported: &RangeSet, cursor: u64) -> RangeSet {
         let mut rest = RangeSet::new();
-        let Some(known) = ByteRange::new(self.plain_end, self.end(cursor)) else { return rest };
+        let Some(known) = ByteRange::new(self.plain_end, self.end(cursor)) else {
+            return rest;
+        };
         rest.insert_all(&reported.within(known));
         for range in reported.iter() {
             rest.remove_all(&self.granted.within(range));
@@ -106,7 +114,10 @@ impl Coverage {
     /// Where the stream would end [HAZ-8].
     pub(super) fn end(&self, cursor: u64) -> u64 {
         let last = |set: &RangeSet| set.last().map_or(0, ByteRange::end);
-        cursor.max(self.highest).max(last(&self.granted)).max(last(&self.planned))
+        cursor
+            .max(self.highest)
+            .max(last(&self.granted))
+            .max(last(&self.planned))
     }
 
     /// The lowest range that nobody wrote or is to write, below the end [HAZ-3]. `draining` may

@@ -73,9 +73,16 @@ impl Aggregated {
         border: Option<u64>,
         segment_max_bytes: u64,
     ) -> SegmentBounds {
-        let lowest = self.coverage.lowest_owed().map_or(start, |owed| owed.min(start));
+        let lowest = self
+            .coverage
+            .lowest_owed()
+            .map_or(start, |owed| owed.min(start));
         let limit = border.map_or(self.credit, |border| border.min(self.credit));
-        SegmentBounds { limit, segment_max_bytes, lowest }
+        SegmentBounds {
+            limit,
+            segment_max_bytes,
+            lowest,
+        }
     }
 }
 
@@ -119,12 +126,17 @@ impl PrimarySession {
                 .finish_carrier(carriers)
                 .map_err(|end| self.on_carrier_ended(stream, end, carriers));
         };
-        if let Some(range) = aggregated.coverage.uncovered(aggregated.cursor.next(), &draining) {
+        if let Some(range) = aggregated
+            .coverage
+            .uncovered(aggregated.cursor.next(), &draining)
+        {
             return Err(Misuse::RangeUncovered(range).into());
         }
         aggregated.finish = Finish::Wanted;
         aggregated.is_unfinished = false;
-        aggregated.cursor.finish(&mut self.segments.flights, carriers);
+        aggregated
+            .cursor
+            .finish(&mut self.segments.flights, carriers);
         self.say_final_size(stream, carriers);
         Ok(())
     }
@@ -141,11 +153,15 @@ impl PrimarySession {
         self.check_appendable(stream)?;
         self.check_cursor_moves(stream)?;
         let bad = Misuse::BadRange(ByteRange::from(offset));
-        let byte = ByteRange::with_len(offset, 1).ok_or(bad.clone())?;
+        let byte = ByteRange::with_len(offset, 1).ok_or_else(|| bad.clone())?;
         if offset < self.plain_end(stream)? {
             return Err(bad.into());
         }
-        if self.streams.aggregated(stream).is_some_and(|a| a.coverage.is_taken(byte)) {
+        if self
+            .streams
+            .aggregated(stream)
+            .is_some_and(|a| a.coverage.is_taken(byte))
+        {
             return Err(Misuse::RangeTaken(byte).into());
         }
         self.aggregate(stream, carriers);
@@ -173,7 +189,11 @@ impl PrimarySession {
             SendHalf::Aggregated(aggregated) => aggregated.is_unfinished,
             SendHalf::Finishing | SendHalf::Ended { .. } => false,
         };
-        if is_unfinished { Err(Misuse::WriteUnfinished(stream)) } else { Ok(()) }
+        if is_unfinished {
+            Err(Misuse::WriteUnfinished(stream))
+        } else {
+            Ok(())
+        }
     }
 
     /// Where segments of the stream begin, or would begin now.
@@ -200,14 +220,20 @@ impl PrimarySession {
         carriers: &mut dyn Carriers,
     ) {
         if let Some(aggregated) = self.streams.aggregated(stream) {
-            aggregated.cursor.move_to(offset, &mut self.segments.flights, carriers);
+            aggregated
+                .cursor
+                .move_to(offset, &mut self.segments.flights, carriers);
         }
     }
 
     /// From now on new bytes of the stream travel in segments.
     pub(super) fn aggregate(&mut self, stream: StreamId, carriers: &mut dyn Carriers) {
-        let Ok(found) = self.streams.get(stream) else { return };
-        let SendHalf::Plain(plain) = &found.send else { return };
+        let Ok(found) = self.streams.get(stream) else {
+            return;
+        };
+        let SendHalf::Plain(plain) = &found.send else {
+            return;
+        };
         let (plain_end, is_unfinished) = (plain.accepted, plain.is_unfinished);
         let mut aggregated = Aggregated::new(stream, plain_end);
         aggregated.is_unfinished = is_unfinished;
@@ -217,21 +243,30 @@ impl PrimarySession {
             self.desk.tell_stream(StreamEvent::Writable(stream));
         }
         tracing::debug!(session = %self.desk.session, %stream, plain_end, "stream aggregated");
-        let frame = Aggregate { stream, plain_end, final_size: None };
+        let frame = Aggregate {
+            stream,
+            plain_end,
+            final_size: None,
+        };
         self.desk.send(&ControlFrame::Aggregate(frame), carriers);
     }
 
     /// Says where the stream ends, if that is wanted and certain.
     pub(super) fn say_final_size(&mut self, stream: StreamId, carriers: &mut dyn Carriers) {
         let is_undecided = self.grants.is_undecided(stream);
-        let Some(aggregated) = self.streams.aggregated(stream) else { return };
+        let Some(aggregated) = self.streams.aggregated(stream) else {
+            return;
+        };
         if aggregated.finish != Finish::Wanted || is_undecided {
             return;
         }
         let size = aggregated.end();
         aggregated.finish = Finish::Said(size);
         tracing::debug!(session = %self.desk.session, %stream, size, "final size");
-        self.desk.send(&ControlFrame::FinalSize(FinalSize { stream, size }), carriers);
+        self.desk.send(
+            &ControlFrame::FinalSize(FinalSize { stream, size }),
+            carriers,
+        );
     }
 
     pub(super) fn on_max_offset(&mut self, frame: &MaxOffset) -> Result<(), Violation> {
@@ -239,7 +274,9 @@ impl PrimarySession {
         let aggregated = match self.streams.named(stream)? {
             Named::Stream(found) => match &mut found.send {
                 SendHalf::Aggregated(aggregated) => aggregated,
-                SendHalf::Plain(_) => return Err(Violation::Unexpected("credit for a plain stream")),
+                SendHalf::Plain(_) => {
+                    return Err(Violation::Unexpected("credit for a plain stream"));
+                }
                 SendHalf::Finishing | SendHalf::Ended { .. } => return Ok(()),
             },
             Named::Gone => return Ok(()),
@@ -267,7 +304,9 @@ impl PrimarySession {
         match &mut found.send {
             SendHalf::Aggregated(aggregated) if matches!(aggregated.finish, Finish::Said(_)) => {}
             SendHalf::Aggregated(_) | SendHalf::Plain(_) => {
-                return Err(Violation::Unexpected("end of a stream whose size was not said"));
+                return Err(Violation::Unexpected(
+                    "end of a stream whose size was not said",
+                ));
             }
             SendHalf::Finishing | SendHalf::Ended { .. } => return Ok(()),
         }
@@ -304,10 +343,13 @@ impl PrimarySession {
         carriers: &mut dyn Carriers,
     ) -> Result<usize, StreamError> {
         let segment_max_bytes = self.desk.config().segment_max_bytes;
-        let aggregated = self.streams.aggregated(stream).ok_or(Misuse::UnknownStream(stream))?;
+        let aggregated = self
+            .streams
+            .aggregated(stream)
+            .ok_or(Misuse::UnknownStream(stream))?;
         let cursor = aggregated.cursor.next();
         let wanted = ByteRange::with_len(cursor, data.len() as u64)
-            .ok_or(Misuse::BadRange(ByteRange::from(cursor)))?;
+            .ok_or_else(|| Misuse::BadRange(ByteRange::from(cursor)))?;
         let free = aggregated.coverage.free_bytes(wanted);
         if free == 0 && !data.is_empty() {
             return Err(Misuse::RangeTaken(wanted).into());
@@ -317,7 +359,9 @@ impl PrimarySession {
         let take = usize::try_from(free).unwrap_or(usize::MAX).min(data.len());
         let mut part = data.slice(..take);
         let result =
-            aggregated.cursor.write(&mut part, bounds, &mut self.segments.flights, carriers);
+            aggregated
+                .cursor
+                .write(&mut part, bounds, &mut self.segments.flights, carriers);
         let taken = ByteRange::new(cursor, aggregated.cursor.next()).unwrap_or(wanted);
         aggregated.coverage.settle(taken);
         data.advance(take - part.len());

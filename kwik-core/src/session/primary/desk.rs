@@ -74,7 +74,10 @@ impl Desk {
     /// The connection is to be closed; nothing happens afterwards.
     pub(super) fn close(&mut self, code: u64, reason: CloseReason) {
         if !self.is_closed() {
-            self.outputs.push_back(Output::Close { path: PathId::PRIMARY, code });
+            self.outputs.push_back(Output::Close {
+                path: PathId::PRIMARY,
+                code,
+            });
             self.on_lost(reason);
         }
     }
@@ -90,12 +93,18 @@ impl Desk {
 
     /// For calls on streams.
     pub(super) fn check_usable(&self) -> Result<(), StreamError> {
-        self.closed.as_ref().map_or(Ok(()), |reason| Err(StreamError::SessionLost(reason.clone())))
+        self.closed.as_ref().map_or(Ok(()), |reason| {
+            Err(StreamError::SessionLost(reason.clone()))
+        })
     }
 
     /// For calls that are none on a stream.
     pub(super) fn check_open(&self) -> Result<(), Misuse> {
-        if self.is_closed() { Err(Misuse::Closed) } else { Ok(()) }
+        if self.is_closed() {
+            Err(Misuse::Closed)
+        } else {
+            Ok(())
+        }
     }
 
     /// Orders wait here for QUIC; the application is not to pile them up.

@@ -65,7 +65,9 @@ pub(super) struct Verdict {
 impl Grants {
     fn get(&mut self, grant: GrantId) -> Result<Option<&mut Given>, Violation> {
         if grant.0 >= self.next {
-            return Err(Violation::Unexpected("status of a grant that was never given"));
+            return Err(Violation::Unexpected(
+                "status of a grant that was never given",
+            ));
         }
         Ok(self.table.get_mut(&grant))
     }
@@ -73,7 +75,10 @@ impl Grants {
     /// What of the stream draining grants may still bring.
     pub(super) fn draining(&self, stream: StreamId) -> RangeSet {
         let grants = self.table.values().filter(|given| given.stream == stream);
-        grants.filter(|given| given.is_draining).map(|given| given.extent.range()).collect()
+        grants
+            .filter(|given| given.is_draining)
+            .map(|given| given.extent.range())
+            .collect()
     }
 
     /// Whether the end of the stream hangs on a grant.
@@ -82,9 +87,13 @@ impl Grants {
         grants.any(|given| given.is_draining || given.extent.is_open())
     }
 
-    fn live(&self, wanted: impl Fn(&Given) -> bool) -> Vec<GrantId> {
-        let live = self.table.iter().filter(|(_, given)| !given.is_draining && wanted(given));
-        live.map(|(&grant, _)| grant).collect()
+    fn live(&self, stream: StreamId) -> Vec<GrantId> {
+        let live = |given: &Given| given.stream == stream && !given.is_draining;
+        self.table
+            .iter()
+            .filter(|(_, given)| live(given))
+            .map(|(&grant, _)| grant)
+            .collect()
     }
 }
 
@@ -108,7 +117,12 @@ impl PrimarySession {
         if self.cursor(stream)? == range.start() {
             self.move_cursor(stream, range.end(), carriers);
         }
-        let order = Order { path, stream, extent: Extent::Fixed(range), command: &command };
+        let order = Order {
+            path,
+            stream,
+            extent: Extent::Fixed(range),
+            command: &command,
+        };
         Ok(self.give(now, order, Origin::Application, carriers)?)
     }
 
@@ -151,8 +165,18 @@ impl PrimarySession {
         self.check_grantable(stream, ByteRange::from(start))?;
         self.check_order(path, &bytes)?;
         self.aggregate(stream, carriers);
-        let order = Order { path, stream, extent: Extent::Open { start }, command: &bytes };
-        Ok(Some(self.give(now, order, Origin::Application, carriers)?))
+        let order = Order {
+            path,
+            stream,
+            extent: Extent::Open { start },
+            command: &bytes,
+        };
+        Ok(Some(self.give(
+            now,
+            order,
+            Origin::Application,
+            carriers,
+        )?))
     }
 
     fn send_message(
@@ -163,7 +187,8 @@ impl PrimarySession {
     ) -> Result<(), Misuse> {
         self.desk.check_order(bytes.len())?;
         let sealed = self.paths.usable(path)?.sealer.seal_raw(bytes);
-        self.desk.send(&ControlFrame::Raw(Raw { path, sealed }), carriers);
+        self.desk
+            .send(&ControlFrame::Raw(Raw { path, sealed }), carriers);
         Ok(())
     }
 
@@ -219,7 +244,12 @@ impl PrimarySession {
         origin: Origin,
         carriers: &mut dyn Carriers,
     ) -> Result<GrantId, Misuse> {
-        let Order { path, stream, extent, command } = order;
+        let Order {
+            path,
+            stream,
+            extent,
+            command,
+        } = order;
         let grant = GrantId(self.grants.next);
         let found = self.paths.usable(path)?;
         let sealed = found.sealer.seal_grant(grant, stream, extent, command);
@@ -242,7 +272,14 @@ impl PrimarySession {
             aggregated.coverage.grant(extent.range());
         }
         tracing::debug!(session = %self.desk.session, %grant, %path, %stream, ?extent, "granted");
-        let frame = Grant { grant, path, stream, extent, max_offset: 0, sealed };
+        let frame = Grant {
+            grant,
+            path,
+            stream,
+            extent,
+            max_offset: 0,
+            sealed,
+        };
         self.desk.send(&ControlFrame::Grant(frame), carriers);
         Ok(grant)
     }
@@ -254,25 +291,20 @@ impl PrimarySession {
             return;
         };
         given.is_draining = true;
-        if let (Extent::Fixed(range), stream) = (given.extent, given.stream) {
-            if let Some(aggregated) = self.streams.aggregated(stream) {
-                aggregated.coverage.release(range);
-            }
+        let (extent, stream) = (given.extent, given.stream);
+        if let Extent::Fixed(range) = extent
+            && let Some(aggregated) = self.streams.aggregated(stream)
+        {
+            aggregated.coverage.release(range);
         }
         tracing::debug!(session = %self.desk.session, %grant, "revoked");
-        self.desk.send(&ControlFrame::Revoke(Revoke { grant, end: 0 }), carriers);
+        self.desk
+            .send(&ControlFrame::Revoke(Revoke { grant, end: 0 }), carriers);
     }
 
     /// Takes back every grant of a stream.
     pub(super) fn revoke_stream(&mut self, stream: StreamId, carriers: &mut dyn Carriers) {
-        for grant in self.grants.live(|given| given.stream == stream) {
-            self.drain(grant, carriers);
-        }
-    }
-
-    /// Takes back every grant of a path.
-    pub(super) fn revoke_path(&mut self, path: PathId, carriers: &mut dyn Carriers) {
-        for grant in self.grants.live(|given| given.path == path) {
+        for grant in self.grants.live(stream) {
             self.drain(grant, carriers);
         }
     }
@@ -285,7 +317,9 @@ impl PrimarySession {
     ) -> Result<(), Violation> {
         let grant = status.grant;
         // A grant whose final status was heard is over [HAZ-20].
-        let Some(given) = self.grants.get(grant)? else { return Ok(()) };
+        let Some(given) = self.grants.get(grant)? else {
+            return Ok(());
+        };
         let extent = given.extent;
         let verdict = match status.outcome {
             GrantOutcome::Progress { present } => {
@@ -293,7 +327,12 @@ impl PrimarySession {
                 return Ok(());
             }
             GrantOutcome::Done { end } => (ended_range(extent, end)?, None),
-            GrantOutcome::Lost { reason, end, missing, more } => {
+            GrantOutcome::Lost {
+                reason,
+                end,
+                missing,
+                more,
+            } => {
                 let range = ended_range(extent, end)?;
                 if missing.iter().any(|part| !range.contains(*part)) {
                     return Err(Violation::Unexpected("missing bytes outside a grant"));
@@ -312,14 +351,24 @@ impl PrimarySession {
         let missing_bytes = lost.as_ref().map_or(0, |(_, missing)| missing.bytes());
         self.on_present(now, grant, range.len() - missing_bytes);
         if let Some(given) = self.grants.table.remove(&grant) {
-            self.on_verdict(now, Verdict { grant, given, range, lost }, carriers);
+            self.on_verdict(
+                Verdict {
+                    grant,
+                    given,
+                    range,
+                    lost,
+                },
+                carriers,
+            );
         }
         Ok(())
     }
 
     /// So many bytes of a grant are present.
     fn on_present(&mut self, now: Now, grant: GrantId, present_bytes: u64) {
-        let Some(given) = self.grants.table.get_mut(&grant) else { return };
+        let Some(given) = self.grants.table.get_mut(&grant) else {
+            return;
+        };
         let present_bytes = present_bytes.min(given.extent.range().len());
         let fresh = present_bytes.saturating_sub(given.present_bytes);
         if fresh == 0 {
@@ -327,16 +376,20 @@ impl PrimarySession {
         }
         let is_first = given.present_bytes == 0;
         given.present_bytes = present_bytes;
-        let Some(path) = self.paths.get(given.path) else { return };
+        let Some(path) = self.paths.get(given.path) else {
+            return;
+        };
         path.on_bytes(now, fresh);
         if is_first {
-            let after = now.monotonic.saturating_duration_since(given.given_at.monotonic);
+            let after = now
+                .monotonic
+                .saturating_duration_since(given.given_at.monotonic);
             path.pace.on_first_bytes(after);
         }
     }
 
     /// A grant is over.
-    fn on_verdict(&mut self, now: Now, verdict: Verdict, carriers: &mut dyn Carriers) {
+    fn on_verdict(&mut self, verdict: Verdict, carriers: &mut dyn Carriers) {
         let (stream, path) = (verdict.given.stream, verdict.given.path);
         tracing::debug!(
             session = %self.desk.session, grant = %verdict.grant, %path, %stream,
@@ -358,20 +411,29 @@ impl PrimarySession {
             Origin::Plan(plan) => self.on_planned_verdict(plan, &verdict, &missing),
         }
         self.say_final_size(stream, carriers);
-        let _ = now;
     }
 
     /// Enters a final status into the stream's books; what is missing and does not come from
     /// elsewhere.
     fn account(&mut self, verdict: &Verdict, carriers: &mut dyn Carriers) -> RangeSet {
-        let Verdict { given, range, lost, .. } = verdict;
-        let mut missing = lost.as_ref().map(|(_, missing)| missing.clone()).unwrap_or_default();
-        let Some(aggregated) = self.streams.aggregated(given.stream) else { return missing };
+        let Verdict {
+            given, range, lost, ..
+        } = verdict;
+        let mut missing = lost
+            .as_ref()
+            .map(|(_, missing)| missing.clone())
+            .unwrap_or_default();
+        let Some(aggregated) = self.streams.aggregated(given.stream) else {
+            return missing;
+        };
         // The range of a revoked grant may be another's by now; an open one was kept.
         if given.extent.is_open() || !given.is_draining {
             aggregated.coverage.release(given.extent.range());
         }
-        missing.missing_in(*range).iter().for_each(|part| aggregated.coverage.settle(part));
+        missing
+            .missing_in(*range)
+            .iter()
+            .for_each(|part| aggregated.coverage.settle(part));
         if matches!(lost, Some((LostReason::Conflict, _))) {
             aggregated.coverage.unsettle(&missing);
         }
@@ -385,8 +447,15 @@ impl PrimarySession {
     fn tell_verdict(&mut self, verdict: &Verdict, missing: RangeSet) {
         let grant = verdict.grant;
         self.desk.tell(match verdict.lost {
-            None => PrimaryEvent::GrantDone { grant, end: verdict.range.end() },
-            Some((reason, _)) => PrimaryEvent::GrantLost { grant, reason, missing },
+            None => PrimaryEvent::GrantDone {
+                grant,
+                end: verdict.range.end(),
+            },
+            Some((reason, _)) => PrimaryEvent::GrantLost {
+                grant,
+                reason,
+                missing,
+            },
         });
     }
 }
@@ -397,8 +466,8 @@ fn ended_range(extent: Extent, end: u64) -> Result<ByteRange, Violation> {
     match extent {
         Extent::Fixed(range) if end == range.end() => Ok(range),
         Extent::Fixed(_) => Err(wrong),
-        Extent::Open { start } => {
-            ByteRange::new(start, end).filter(|_| end <= OFFSET_LIMIT).ok_or(wrong)
-        }
+        Extent::Open { start } => ByteRange::new(start, end)
+            .filter(|_| end <= OFFSET_LIMIT)
+            .ok_or(wrong),
     }
 }

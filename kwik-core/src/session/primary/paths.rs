@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use super::PrimarySession;
 use crate::carrier::{Carriers, Now};
@@ -40,8 +39,6 @@ pub(super) struct Path {
     pub(super) pace: Pace,
     /// Bytes of its grants that the client reported present.
     received_bytes: u64,
-    /// When its grants are taken back, once it is being retired.
-    retire_at: Option<Instant>,
 }
 
 impl Path {
@@ -75,7 +72,11 @@ impl Path {
 
 impl Paths {
     pub(super) fn new(join_key_thumbprint: [u8; 32]) -> Self {
-        Self { table: BTreeMap::new(), next: PathId::PRIMARY.0 + 1, join_key_thumbprint }
+        Self {
+            table: BTreeMap::new(),
+            next: PathId::PRIMARY.0 + 1,
+            join_key_thumbprint,
+        }
     }
 
     pub(super) fn get(&mut self, path: PathId) -> Option<&mut Path> {
@@ -94,30 +95,20 @@ impl Paths {
     }
 
     pub(super) fn active(&self) -> impl Iterator<Item = (PathId, &Path)> {
-        self.table.iter().filter(|(_, path)| path.is_active()).map(|(&id, path)| (id, path))
-    }
-
-    /// When the grants of a path that is being retired are taken back.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.table.values().filter_map(|path| path.retire_at).min()
-    }
-
-    /// Paths whose grants are to be taken back now.
-    fn take_expired(&mut self, now: Now) -> Vec<PathId> {
-        let mut expired = Vec::new();
-        for (&id, path) in &mut self.table {
-            if path.retire_at.is_some_and(|at| at <= now.monotonic) {
-                path.retire_at = None;
-                expired.push(id);
-            }
-        }
-        expired
+        self.table
+            .iter()
+            .filter(|(_, path)| path.is_active())
+            .map(|(&id, path)| (id, path))
     }
 
     /// Forgets the oldest paths that have ended.
     fn bound_history(&mut self, ended_max: usize) {
-        let ended: Vec<PathId> =
-            self.table.iter().filter(|(_, path)| path.phase.has_ended()).map(|(&id, _)| id).collect();
+        let ended: Vec<PathId> = self
+            .table
+            .iter()
+            .filter(|(_, path)| path.phase.has_ended())
+            .map(|(&id, _)| id)
+            .collect();
         for id in ended.iter().take(ended.len().saturating_sub(ended_max)) {
             self.table.remove(id);
         }
@@ -142,7 +133,9 @@ impl PrimarySession {
         }
         self.desk.check_order(0)?;
         let master = self.desk.context.master.as_ref();
-        let peer = master.ok_or(Misuse::NotConfigured("a master key"))?.peer_key(&spec.pin);
+        let peer = master
+            .ok_or(Misuse::NotConfigured("a master key"))?
+            .peer_key(&spec.pin);
         let path = PathId(self.paths.next);
         self.paths.next += 1;
         self.paths.table.insert(
@@ -155,19 +148,28 @@ impl PrimarySession {
                 grants_max: self.desk.config().grants_per_path_max,
                 pace: Pace::default(),
                 received_bytes: 0,
-                retire_at: None,
             },
         );
         tracing::debug!(session = %self.desk.session, %path, "path added");
         let ticket = peer.issue(&self.ticket(now, path));
-        let PathSpec { addrs, server_name, pin } = spec;
-        let frame = AddPath { path, addrs, server_name, pin, ticket };
+        let PathSpec {
+            addrs,
+            server_name,
+            pin,
+        } = spec;
+        let frame = AddPath {
+            path,
+            addrs,
+            server_name,
+            pin,
+            ticket,
+        };
         self.desk.send(&ControlFrame::AddPath(frame), carriers);
         Ok(path)
     }
 
-    /// Gives a path no more grants. Those that it has are finished, or taken back after
-    /// `retire_max`; then the client closes it.
+    /// Gives a path no more grants. Those that it has are finished, or lost when the client's
+    /// `retire_max` has passed; then the client closes it.
     pub(crate) fn retire_path(
         &mut self,
         now: Now,
@@ -175,12 +177,10 @@ impl PrimarySession {
         carriers: &mut dyn Carriers,
     ) -> Result<(), Misuse> {
         self.desk.check_open()?;
-        let retire_at = now.monotonic.checked_add(self.desk.config().retire_max);
-        let found = self.paths.usable(path)?;
-        found.phase = PathPhase::Retiring;
-        found.retire_at = retire_at;
+        self.paths.usable(path)?.phase = PathPhase::Retiring;
         tracing::debug!(session = %self.desk.session, %path, "path retiring");
-        self.desk.send(&ControlFrame::RetirePath(RetirePath { path }), carriers);
+        self.desk
+            .send(&ControlFrame::RetirePath(RetirePath { path }), carriers);
         self.plans.mark_all();
         self.deal(now, carriers);
         Ok(())
@@ -209,7 +209,9 @@ impl PrimarySession {
             return if was_named {
                 Ok(())
             } else {
-                Err(Violation::Unexpected("status of a path that was never named"))
+                Err(Violation::Unexpected(
+                    "status of a path that was never named",
+                ))
             };
         };
         let (phase, event) = match (frame.state, found.phase) {
@@ -223,19 +225,13 @@ impl PrimarySession {
         };
         found.phase = phase;
         if phase.has_ended() {
-            found.retire_at = None;
-            self.paths.bound_history(self.desk.config().path_history_max);
+            self.paths
+                .bound_history(self.desk.config().path_history_max);
         }
         tracing::debug!(session = %self.desk.session, %path, ?phase, "path changed");
         self.desk.tell_path(event);
         self.plans.mark_all();
         Ok(())
-    }
-
-    pub(super) fn on_timeout(&mut self, now: Now, carriers: &mut dyn Carriers) {
-        for path in self.paths.take_expired(now) {
-            self.revoke_path(path, carriers);
-        }
     }
 
     fn ticket(&self, now: Now, path: PathId) -> Ticket {

@@ -12,7 +12,7 @@ use super::grants::{Order, Origin, Verdict};
 use super::segments::{EndedPiece, Piece};
 use super::streams::{Named, SendHalf};
 use crate::carrier::{Carriers, Now};
-use crate::error::{Misuse, StreamError, Violation};
+use crate::error::{StreamError, Violation};
 use crate::event::PrimaryEvent;
 use crate::ids::{ByteRange, PathId, StreamId};
 use crate::plan::{Assignment, Candidate, Loss, Offer, Pace, PlanSpec, Planner, Writer};
@@ -50,24 +50,33 @@ impl Plans {
         let id = PlanId(self.next);
         self.next += 1;
         let planner = Planner::new(range, spec.spread);
-        let plan = Plan { stream, range, command: spec.command, planner, is_dirty: false };
+        let plan = Plan {
+            stream,
+            range,
+            command: spec.command,
+            planner,
+            is_dirty: false,
+        };
         self.table.insert(id, plan);
         self.mark(id);
     }
 
     fn mark(&mut self, id: PlanId) {
-        if let Some(plan) = self.table.get_mut(&id).filter(|plan| !plan.is_dirty) {
-            if !plan.planner.is_done() {
-                plan.is_dirty = true;
-                self.dirty.push_back(id);
-            }
+        let plan = self.table.get_mut(&id);
+        if let Some(plan) = plan.filter(|plan| !plan.is_dirty && !plan.planner.is_done()) {
+            plan.is_dirty = true;
+            self.dirty.push_back(id);
         }
     }
 
     fn mark_where(&mut self, wanted: impl Fn(&Plan) -> bool) {
         let last = self.last_served;
-        let mut ids: Vec<PlanId> =
-            self.table.iter().filter(|(_, plan)| wanted(plan)).map(|(&id, _)| id).collect();
+        let mut ids: Vec<PlanId> = self
+            .table
+            .iter()
+            .filter(|(_, plan)| wanted(plan))
+            .map(|(&id, _)| id)
+            .collect();
         ids.sort_by_key(|id| (Some(*id) <= last, *id));
         ids.into_iter().for_each(|id| self.mark(id));
     }
@@ -163,7 +172,10 @@ impl PrimarySession {
         let candidates = self.candidates();
         let plan = self.plans.table.get_mut(&id)?;
         let window_end = self.streams.aggregated(plan.stream)?.credit;
-        plan.planner.next_assignment(Offer { window_end, candidates: &candidates })
+        plan.planner.next_assignment(Offer {
+            window_end,
+            candidates: &candidates,
+        })
     }
 
     /// Who can write now. The primary always can, so far as a plan is concerned.
@@ -182,11 +194,17 @@ impl PrimarySession {
     }
 
     fn give_own(&mut self, id: PlanId, range: ByteRange) {
-        let Some(plan) = self.plans.table.get(&id) else { return };
+        let Some(plan) = self.plans.table.get(&id) else {
+            return;
+        };
         let stream = plan.stream;
         let segment = self.segments.add_piece(stream, Piece { plan: id, range });
         tracing::debug!(session = %self.desk.session, %stream, %range, "own range");
-        self.desk.tell(PrimaryEvent::OwnRange { stream, range, segment });
+        self.desk.tell(PrimaryEvent::OwnRange {
+            stream,
+            range,
+            segment,
+        });
     }
 
     fn give_piece(
@@ -197,21 +215,25 @@ impl PrimarySession {
         range: ByteRange,
         carriers: &mut dyn Carriers,
     ) {
-        let Some(plan) = self.plans.table.get(&id) else { return };
+        let Some(plan) = self.plans.table.get(&id) else {
+            return;
+        };
         let (stream, command) = (plan.stream, plan.command.clone());
-        let order = Order { path, stream, extent: Extent::Fixed(range), command: &command };
+        let order = Order {
+            path,
+            stream,
+            extent: Extent::Fixed(range),
+            command: &command,
+        };
         let given = self.give(now, order, Origin::Plan(id), carriers);
         debug_assert!(given.is_ok(), "a candidate can be granted to");
     }
 
     /// A grant of a plan has its final status.
-    pub(super) fn on_planned_verdict(
-        &mut self,
-        id: PlanId,
-        verdict: &Verdict,
-        missing: &RangeSet,
-    ) {
-        let Some(plan) = self.plans.table.get_mut(&id) else { return };
+    pub(super) fn on_planned_verdict(&mut self, id: PlanId, verdict: &Verdict, missing: &RangeSet) {
+        let Some(plan) = self.plans.table.get_mut(&id) else {
+            return;
+        };
         let (writer, range) = (Writer::Path(verdict.given.path), verdict.range);
         match &verdict.lost {
             None => plan.planner.on_done(writer, range),
@@ -219,10 +241,16 @@ impl PrimarySession {
             Some((LostReason::Gone, _)) => return self.plans.forget_stream(verdict.given.stream),
             Some((reason, reported)) => {
                 let is_barren = reported.bytes() == range.len();
-                let is_busy = self.paths.get(verdict.given.path).is_some_and(|p| p.grants > 0);
-                plan.planner.on_lost(writer, range, missing, loss(*reason, is_barren, is_busy));
+                let is_busy = self
+                    .paths
+                    .get(verdict.given.path)
+                    .is_some_and(|p| p.grants > 0);
+                plan.planner
+                    .on_lost(writer, range, missing, loss(*reason, is_barren, is_busy));
                 if let Some(aggregated) = self.streams.aggregated(verdict.given.stream) {
-                    missing.iter().for_each(|part| aggregated.coverage.plan(part));
+                    missing
+                        .iter()
+                        .for_each(|part| aggregated.coverage.plan(part));
                 }
             }
         }
@@ -231,16 +259,27 @@ impl PrimarySession {
 
     /// The primary's own piece of a plan is over.
     pub(super) fn on_piece_ended(&mut self, ended: &EndedPiece) {
-        let EndedPiece { piece: Piece { plan: id, range }, written_to } = *ended;
+        let EndedPiece {
+            piece: Piece { plan: id, range },
+            written_to,
+        } = *ended;
         if !self.segments.has_pieces() {
             self.plans.own_pace.on_idle();
         }
-        let Some(plan) = self.plans.table.get_mut(&id) else { return };
-        let Some(rest) = ByteRange::new(written_to, range.end()) else { return };
+        let Some(plan) = self.plans.table.get_mut(&id) else {
+            return;
+        };
+        let Some(rest) = ByteRange::new(written_to, range.end()) else {
+            return;
+        };
         if rest.is_empty() {
             plan.planner.on_done(Writer::Own, range);
         } else {
-            let loss = if rest == range { Loss::Barren } else { Loss::Excused };
+            let loss = if rest == range {
+                Loss::Barren
+            } else {
+                Loss::Excused
+            };
             let mut missing = RangeSet::from(rest);
             if let Some(aggregated) = self.streams.aggregated(plan.stream) {
                 missing = aggregated.coverage.not_coming(&missing);
@@ -254,8 +293,12 @@ impl PrimarySession {
     /// What no server writes is the application's again.
     fn report_stranded(&mut self, id: PlanId) {
         let candidates = self.candidates();
-        let Some(plan) = self.plans.table.get_mut(&id) else { return };
-        let Some(missing) = plan.planner.take_stranded(&candidates) else { return };
+        let Some(plan) = self.plans.table.get_mut(&id) else {
+            return;
+        };
+        let Some(missing) = plan.planner.take_stranded(&candidates) else {
+            return;
+        };
         let stream = plan.stream;
         if let Some(aggregated) = self.streams.aggregated(stream) {
             aggregated.coverage.unplan(&missing);
@@ -277,14 +320,22 @@ impl PrimarySession {
             Named::Gone => return Ok(()),
         };
         let reported: RangeSet = hole.ranges.into_iter().collect();
-        let mut missing = aggregated.coverage.orphaned(&reported, aggregated.cursor.next());
+        let mut missing = aggregated
+            .coverage
+            .orphaned(&reported, aggregated.cursor.next());
         missing.remove_all(&self.segments.flights.of_stream(stream));
         aggregated.coverage.unsettle(&missing);
-        for plan in self.plans.table.values_mut().filter(|plan| plan.stream == stream) {
+        for plan in self
+            .plans
+            .table
+            .values_mut()
+            .filter(|plan| plan.stream == stream)
+        {
             let part = missing.within(plan.range);
             if !part.is_empty() {
                 plan.planner.on_hole(&part);
-                part.iter().for_each(|range| aggregated.coverage.plan(range));
+                part.iter()
+                    .for_each(|range| aggregated.coverage.plan(range));
                 missing.remove_all(&part);
             }
         }
@@ -318,4 +369,3 @@ fn loss(reason: LostReason, is_barren: bool, is_busy: bool) -> Loss {
         }
     }
 }
-

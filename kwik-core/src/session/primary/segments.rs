@@ -66,7 +66,10 @@ impl Segments {
     }
 
     fn opened_by_application(&self) -> usize {
-        self.open.values().filter(|segment| segment.piece.is_none()).count()
+        self.open
+            .values()
+            .filter(|segment| segment.piece.is_none())
+            .count()
     }
 
     fn of_stream(&mut self, stream: StreamId) -> impl Iterator<Item = &mut OwnWriter> {
@@ -75,7 +78,10 @@ impl Segments {
     }
 
     pub(super) fn wake_credit(&mut self, stream: StreamId, credit: u64, desk: &mut Desk) {
-        for writer in self.of_stream(stream).filter_map(|w| w.wake_credit(credit).then_some(w.id())) {
+        for writer in self
+            .of_stream(stream)
+            .filter_map(|w| w.wake_credit(credit).then_some(w.id()))
+        {
             tell_writable(writer, desk);
         }
     }
@@ -87,18 +93,28 @@ impl Segments {
         carriers: &mut dyn Carriers,
     ) {
         let flights = &mut self.flights;
-        for segment in self.open.values_mut().filter(|s| s.writer.stream() == stream) {
+        for segment in self
+            .open
+            .values_mut()
+            .filter(|s| s.writer.stream() == stream)
+        {
             segment.writer.reset(code, flights, carriers);
         }
-        self.open.retain(|_, segment| segment.writer.stream() != stream);
+        self.open
+            .retain(|_, segment| segment.writer.stream() != stream);
     }
 
     pub(super) fn finish_stream(&mut self, stream: StreamId, carriers: &mut dyn Carriers) {
         let flights = &mut self.flights;
-        for segment in self.open.values_mut().filter(|s| s.writer.stream() == stream) {
+        for segment in self
+            .open
+            .values_mut()
+            .filter(|s| s.writer.stream() == stream)
+        {
             segment.writer.finish(flights, carriers);
         }
-        self.open.retain(|_, segment| segment.writer.stream() != stream);
+        self.open
+            .retain(|_, segment| segment.writer.stream() != stream);
     }
 
     /// Ends one segment; its piece, if it was for one.
@@ -130,8 +146,12 @@ impl PrimarySession {
         self.desk.check_usable()?;
         self.streams.get(stream)?.send.check_open(stream)?;
         let bad = Misuse::BadRange(ByteRange::from(offset));
-        let byte = ByteRange::with_len(offset, 1).ok_or(bad.clone())?;
-        if self.streams.aggregated(stream).is_some_and(|a| a.check_range(byte).is_err()) {
+        let byte = ByteRange::with_len(offset, 1).ok_or_else(|| bad.clone())?;
+        if self
+            .streams
+            .aggregated(stream)
+            .is_some_and(|a| a.check_range(byte).is_err())
+        {
             return Err(bad.into());
         }
         if offset < self.plain_end(stream)? {
@@ -157,10 +177,14 @@ impl PrimarySession {
         self.desk.check_usable()?;
         let segment_max_bytes = self.desk.config().segment_max_bytes;
         let Segments { open, flights, .. } = &mut self.segments;
-        let found = open.get_mut(&segment).ok_or(Misuse::UnknownSegment(segment))?;
+        let found = open
+            .get_mut(&segment)
+            .ok_or(Misuse::UnknownSegment(segment))?;
         let stream = found.writer.stream();
-        let aggregated =
-            self.streams.aggregated(stream).ok_or(Misuse::UnknownSegment(segment))?;
+        let aggregated = self
+            .streams
+            .aggregated(stream)
+            .ok_or(Misuse::UnknownSegment(segment))?;
         let range = check_data(found, aggregated, data.len())?;
         let border = found.piece.map(|piece| piece.range.end());
         let bounds = aggregated.bounds(range.start(), border, segment_max_bytes);
@@ -207,7 +231,7 @@ fn check_data(
 ) -> Result<ByteRange, Misuse> {
     let start = segment.writer.next();
     let range = ByteRange::with_len(start, data_bytes as u64)
-        .ok_or(Misuse::BadRange(ByteRange::from(start)))?;
+        .ok_or_else(|| Misuse::BadRange(ByteRange::from(start)))?;
     let end = match (&segment.piece, aggregated.finish) {
         (Some(piece), _) => Some(piece.range.end()),
         (None, Finish::Open) => None,
@@ -229,12 +253,24 @@ impl PrimarySession {
 
     /// All writers that found no carrier try again, the lowest byte first.
     pub(super) fn on_uni_credit(&mut self) {
-        let cursors = self.streams.table.values_mut().filter_map(|s| s.send.aggregated());
+        let cursors = self
+            .streams
+            .table
+            .values_mut()
+            .filter_map(|s| s.send.aggregated());
         let cursors = cursors.map(|aggregated| &mut aggregated.cursor);
-        let segments = self.segments.open.values_mut().map(|segment| &mut segment.writer);
+        let segments = self
+            .segments
+            .open
+            .values_mut()
+            .map(|segment| &mut segment.writer);
         let mut woken: Vec<(u64, WriterId)> = cursors
             .chain(segments)
-            .filter_map(|writer| writer.wake(Wait::Carrier).then(|| (writer.next(), writer.id())))
+            .filter_map(|writer| {
+                writer
+                    .wake(Wait::Carrier)
+                    .then(|| (writer.next(), writer.id()))
+            })
             .collect();
         woken.sort_unstable();
         for (_, writer) in woken {
@@ -255,12 +291,15 @@ impl PrimarySession {
         carriers.reset(carrier, code);
         let Some(flight) = flight else { return };
         let writer = match flight.writer {
-            WriterId::Cursor(stream) => {
-                self.streams.aggregated(stream).map(|aggregated| &mut aggregated.cursor)
-            }
-            WriterId::Segment(segment) => {
-                self.segments.open.get_mut(&segment).map(|found| &mut found.writer)
-            }
+            WriterId::Cursor(stream) => self
+                .streams
+                .aggregated(stream)
+                .map(|aggregated| &mut aggregated.cursor),
+            WriterId::Segment(segment) => self
+                .segments
+                .open
+                .get_mut(&segment)
+                .map(|found| &mut found.writer),
         };
         if let Some(writer) = writer.filter(|writer| writer.carrier() == Some(carrier)) {
             writer.reset(code, &mut self.segments.flights, carriers);
@@ -274,12 +313,15 @@ impl PrimarySession {
 
     fn wake_writer(&mut self, writer: WriterId, what: Wait) {
         let found = match writer {
-            WriterId::Cursor(stream) => {
-                self.streams.aggregated(stream).map(|aggregated| &mut aggregated.cursor)
-            }
-            WriterId::Segment(segment) => {
-                self.segments.open.get_mut(&segment).map(|found| &mut found.writer)
-            }
+            WriterId::Cursor(stream) => self
+                .streams
+                .aggregated(stream)
+                .map(|aggregated| &mut aggregated.cursor),
+            WriterId::Segment(segment) => self
+                .segments
+                .open
+                .get_mut(&segment)
+                .map(|found| &mut found.writer),
         };
         if found.is_some_and(|found| found.wake(what)) {
             tell_writable(writer, &mut self.desk);

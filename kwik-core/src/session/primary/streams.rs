@@ -98,7 +98,11 @@ impl Streams {
         if let Some(found) = self.table.get_mut(&stream) {
             return Ok(Named::Stream(found));
         }
-        let bound = if stream.is_server_opened() { self.own_next } else { self.client_next };
+        let bound = if stream.is_server_opened() {
+            self.own_next
+        } else {
+            self.client_next
+        };
         if stream.is_bidirectional() && stream.0 < bound && stream.0 != 0 {
             Ok(Named::Gone)
         } else {
@@ -108,12 +112,16 @@ impl Streams {
 
     /// The stream, as the application names it.
     pub(super) fn get(&mut self, stream: StreamId) -> Result<&mut Stream, Misuse> {
-        self.table.get_mut(&stream).ok_or(Misuse::UnknownStream(stream))
+        self.table
+            .get_mut(&stream)
+            .ok_or(Misuse::UnknownStream(stream))
     }
 
     /// The sending half of an aggregated stream, if it is one and not over.
     pub(super) fn aggregated(&mut self, stream: StreamId) -> Option<&mut Aggregated> {
-        self.table.get_mut(&stream).and_then(|found| found.send.aggregated())
+        self.table
+            .get_mut(&stream)
+            .and_then(|found| found.send.aggregated())
     }
 
     pub(super) fn by_carrier(&mut self, carrier: CarrierId) -> Option<(StreamId, &mut Stream)> {
@@ -155,7 +163,9 @@ impl SendHalf {
     pub(super) fn check_open(&self, stream: StreamId) -> Result<(), StreamError> {
         match self {
             Self::Plain(_) | Self::Aggregated(_) => Ok(()),
-            Self::Ended { stopped: Some(code) } => Err(StreamError::Stopped(*code)),
+            Self::Ended {
+                stopped: Some(code),
+            } => Err(StreamError::Stopped(*code)),
             Self::Finishing | Self::Ended { stopped: None } => Err(Misuse::Finished(stream).into()),
         }
     }
@@ -181,7 +191,9 @@ impl Stream {
         carriers: &mut dyn Carriers,
     ) -> Result<usize, CarrierEnd> {
         let has_begun = self.flush_preamble(carriers)?;
-        let SendHalf::Plain(plain) = &mut self.send else { return Ok(0) };
+        let SendHalf::Plain(plain) = &mut self.send else {
+            return Ok(0);
+        };
         let written = if has_begun && !data.is_empty() {
             carriers.write(self.carrier, data)?
         } else {
@@ -259,7 +271,9 @@ impl PrimarySession {
             ReceiveHalf::Reset(code) => return Err(StreamError::Reset(code)),
             ReceiveHalf::Stopped => return Err(Misuse::UnknownStream(stream).into()),
         }
-        let state = carriers.read(found.carrier, Order::Ordered, max, &mut |_, chunk| sink(chunk));
+        let state = carriers.read(found.carrier, Order::Ordered, max, &mut |_, chunk| {
+            sink(chunk)
+        });
         found.told_readable = matches!(state, Ok(ReadState::More));
         match state {
             Ok(ReadState::Finished) => found.receive = ReceiveHalf::Finished,
@@ -328,7 +342,9 @@ impl PrimarySession {
     }
 
     pub(super) fn on_readable(&mut self, carrier: CarrierId) {
-        let Some((stream, found)) = self.streams.by_carrier(carrier) else { return };
+        let Some((stream, found)) = self.streams.by_carrier(carrier) else {
+            return;
+        };
         if found.receive == ReceiveHalf::Open && !found.told_readable {
             found.told_readable = true;
             self.desk.tell_stream(StreamEvent::Readable(stream));
@@ -336,7 +352,9 @@ impl PrimarySession {
     }
 
     pub(super) fn on_stream_writable(&mut self, carrier: CarrierId, carriers: &mut dyn Carriers) {
-        let Some((stream, found)) = self.streams.by_carrier(carrier) else { return };
+        let Some((stream, found)) = self.streams.by_carrier(carrier) else {
+            return;
+        };
         // An end of the carrier is told as an input of its own.
         let owed_preamble = !found.preamble.is_empty();
         if !matches!(found.flush_preamble(carriers), Ok(true)) {
@@ -370,8 +388,10 @@ impl PrimarySession {
         code: u64,
         carriers: &mut dyn Carriers,
     ) {
-        let is_known =
-            self.streams.get(stream).is_ok_and(|s| !matches!(s.send, SendHalf::Ended { .. }));
+        let is_known = self
+            .streams
+            .get(stream)
+            .is_ok_and(|s| !matches!(s.send, SendHalf::Ended { .. }));
         if is_known {
             tracing::debug!(session = %self.desk.session, %stream, code, "stream stopped");
             self.desk.tell_stream(StreamEvent::Stopped { stream, code });
@@ -381,7 +401,9 @@ impl PrimarySession {
 
     /// The client has all of a stream's own carrier.
     pub(super) fn on_stream_finished(&mut self, carrier: CarrierId) {
-        let Some((stream, found)) = self.streams.by_carrier(carrier) else { return };
+        let Some((stream, found)) = self.streams.by_carrier(carrier) else {
+            return;
+        };
         if matches!(found.send, SendHalf::Finishing) {
             found.send = SendHalf::Ended { stopped: None };
             self.streams.forget_if_over(stream);
@@ -397,11 +419,15 @@ impl PrimarySession {
         stopped: Option<u64>,
         carriers: &mut dyn Carriers,
     ) {
-        let Ok(found) = self.streams.get(stream) else { return };
+        let Ok(found) = self.streams.get(stream) else {
+            return;
+        };
         carriers.reset(found.carrier, code);
         let send = std::mem::replace(&mut found.send, SendHalf::Ended { stopped });
         if let SendHalf::Aggregated(mut aggregated) = send {
-            aggregated.cursor.reset(code, &mut self.segments.flights, carriers);
+            aggregated
+                .cursor
+                .reset(code, &mut self.segments.flights, carriers);
             self.revoke_stream(stream, carriers);
         }
         self.segments.reset_stream(stream, code, carriers);

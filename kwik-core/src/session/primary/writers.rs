@@ -92,7 +92,11 @@ impl OwnWriter {
             if let Some(carrier) = self.segments.carrier().or(used) {
                 flights.add(carrier, self.id, self.stream, taken);
             }
-            data.advance(usize::try_from(taken.len()).unwrap_or(usize::MAX).min(data.len()));
+            data.advance(
+                usize::try_from(taken.len())
+                    .unwrap_or(usize::MAX)
+                    .min(data.len()),
+            );
             self.wait = match result {
                 Ok(SegmentWrite::Done) => Wait::Nothing,
                 Ok(SegmentWrite::NoCredit) => Wait::Credit,
@@ -130,12 +134,7 @@ impl OwnWriter {
         }
     }
 
-    pub(super) fn reset(
-        &mut self,
-        code: u64,
-        flights: &mut Flights,
-        carriers: &mut dyn Carriers,
-    ) {
+    pub(super) fn reset(&mut self, code: u64, flights: &mut Flights, carriers: &mut dyn Carriers) {
         if let Some(carrier) = self.segments.carrier() {
             flights.forget(carrier);
             self.segments.reset(code, carriers);
@@ -176,7 +175,11 @@ impl Flights {
         self.by_carrier
             .entry(carrier)
             .and_modify(|flight| flight.range = span(flight.range.start(), range.end()))
-            .or_insert(Flight { writer, stream, range });
+            .or_insert(Flight {
+                writer,
+                stream,
+                range,
+            });
     }
 
     pub(super) fn get(&self, carrier: CarrierId) -> Option<Flight> {
@@ -189,7 +192,10 @@ impl Flights {
 
     /// A carrier that was finished or reset before a byte went into it is not told of again.
     fn forget_if_empty(&mut self, carrier: CarrierId) {
-        if self.get(carrier).is_some_and(|flight| flight.range.is_empty()) {
+        if self
+            .get(carrier)
+            .is_some_and(|flight| flight.range.is_empty())
+        {
             self.forget(carrier);
         }
     }
@@ -197,11 +203,14 @@ impl Flights {
     /// Bytes of `stream` that are on their way.
     pub(super) fn of_stream(&self, stream: StreamId) -> RangeSet {
         let flights = self.by_carrier.values();
-        flights.filter(|flight| flight.stream == stream).map(|flight| flight.range).collect()
+        flights
+            .filter(|flight| flight.stream == stream)
+            .map(|flight| flight.range)
+            .collect()
     }
 }
 
 /// `[start, end)` of a writer, whose offsets only grow.
 fn span(start: u64, end: u64) -> ByteRange {
-    ByteRange::new(start, end).unwrap_or(ByteRange::from(start))
+    ByteRange::new(start, end).unwrap_or_else(|| ByteRange::from(start))
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use kwik_core::carrier::ReadState;
-use kwik_core::error::{CloseReason, StreamError};
+use kwik_core::error::{CloseReason, StreamError, code};
 use kwik_core::event::{PathEvent, PrimaryEvent, StreamEvent};
 use kwik_core::ids::{ByteRange, SegmentId, StreamId};
 use kwik_core::plan::PlanSpec;
@@ -286,7 +286,7 @@ impl PrimaryDesk {
     }
 
     fn on_own_range(
-        &mut self,
+        &self,
         cx: &mut Cx<'_>,
         writers: &mut Writers,
         stream: StreamId,
@@ -403,14 +403,7 @@ impl PrimaryDesk {
     fn on_arrived(&mut self, cx: &Cx<'_>, stream: StreamId) {
         self.exchanges.remove(&stream);
         if let Some(transfer) = self.transfers.remove(&stream) {
-            let seconds = (cx.now.monotonic - transfer.begun).as_secs_f64();
-            tracing::info!(
-                client = ?self.client,
-                path = ?transfer.path.as_str(),
-                bytes = transfer.file.size(),
-                seconds,
-                "served"
-            );
+            self.log_served(cx.now.monotonic, &transfer);
         }
     }
 
@@ -434,15 +427,32 @@ impl PrimaryDesk {
         );
     }
 
-    pub(super) fn on_closed(&mut self, reason: &CloseReason) {
+    /// The client is gone. If it goes in good order it has all that it asked for, even if word of
+    /// that has not come.
+    pub(super) fn on_closed(&self, now: Instant, reason: &CloseReason) {
+        let in_good_order = *reason == CloseReason::Peer(code::NO_ERROR);
         for transfer in self.transfers.values() {
-            tracing::info!(
-                client = ?self.client,
-                path = ?transfer.path.as_str(),
-                %reason,
-                "not served to the end"
-            );
+            if in_good_order {
+                self.log_served(now, transfer);
+            } else {
+                tracing::info!(
+                    client = ?self.client,
+                    path = ?transfer.path.as_str(),
+                    %reason,
+                    "not served to the end"
+                );
+            }
         }
+    }
+
+    fn log_served(&self, now: Instant, transfer: &Transfer) {
+        tracing::info!(
+            client = ?self.client,
+            path = ?transfer.path.as_str(),
+            bytes = transfer.file.size(),
+            seconds = (now - transfer.begun).as_secs_f64(),
+            "served"
+        );
     }
 }
 

@@ -117,11 +117,14 @@ fn relative(path: &str) -> Result<&Path, Refusal> {
 
 /// What a peer is told of a failure: less than we know.
 fn refusal(error: &io::Error) -> Refusal {
-    match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename => {
-            Refusal::NotFound
-        }
-        _ => Refusal::Unreadable,
+    let is_missing = matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename
+    );
+    if is_missing {
+        Refusal::NotFound
+    } else {
+        Refusal::Unreadable
     }
 }
 
@@ -183,7 +186,8 @@ mod tests {
     }
 
     fn open(root: &Root, path: &str) -> Result<ServedFile, Refusal> {
-        root.open(&FilePath::new(path).unwrap())
+        let path = FilePath::new(path).map_err(|_| Refusal::BadRequest)?;
+        root.open(&path)
     }
 
     #[test]

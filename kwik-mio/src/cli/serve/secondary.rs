@@ -165,7 +165,7 @@ impl SecondaryDesk {
         Some(grant)
     }
 
-    pub(super) fn on_closed(&mut self, reason: &CloseReason, bytes: u64) {
+    pub(super) fn on_closed(&self, reason: &CloseReason, bytes: u64) {
         let (granted, refused) = (self.granted, self.refused);
         if granted > 0 {
             tracing::info!(bytes, granted, refused, %reason, "served a part as a secondary");

@@ -277,7 +277,7 @@ mod tests {
 
     fn site() -> Site {
         let dir = tempfile::tempdir().unwrap();
-        let content: Vec<u8> = (0..FILE_BYTES).map(|i| (i / 7) as u8).collect();
+        let content: Vec<u8> = (0..=u8::MAX).cycle().step_by(7).take(FILE_BYTES).collect();
         std::fs::write(dir.path().join("a"), &content).unwrap();
         let root = Root::new(dir.path()).unwrap();
         let file = Arc::new(root.open(&FilePath::new("a").unwrap()).unwrap());
@@ -314,11 +314,11 @@ mod tests {
                 got.extend_from_slice(&taken);
                 Ok(taken.len())
             });
-            match step {
-                Step::More => {}
-                Step::Idle => writers.on_stream_writable(StreamId(1)),
-                Step::Written(_) => break,
-                other => panic!("{other:?}"),
+            if step == Step::Idle {
+                writers.on_stream_writable(StreamId(1));
+            } else if step != Step::More {
+                assert!(matches!(step, Step::Written(_)), "{step:?}");
+                break;
             }
         }
         assert!(got == site.content[5..900_000]);
@@ -375,10 +375,10 @@ mod tests {
                 *sent.entry(id.stream).or_insert(0) += written;
                 Ok(written)
             });
-            match step {
-                Step::More => {}
-                Step::Wait(until) => now = until,
-                other => panic!("{other:?}"),
+            if let Step::Wait(until) = step {
+                now = until;
+            } else {
+                assert_eq!(step, Step::More);
             }
         }
         let total: usize = sent.values().sum();

@@ -231,6 +231,68 @@ fn a_control_frame_passes_a_full_send_window() {
     assert_eq!(read(&mut net, CLIENT, control(), Order::Ordered).len(), 5);
 }
 
+/// A client and a server that are not on one machine: small datagrams, a small first window.
+fn distant_pair() -> Net {
+    let identity = Identity::new();
+    let mut net = Net::new();
+    net.add_host(&quic_config(), None);
+    net.add_host(&quic_config(), Some(&identity));
+    net.move_to(SERVER, SocketAddr::from(([192, 0, 2, 1], 4433)));
+    net.move_to(CLIENT, SocketAddr::from(([192, 0, 2, 2], 4433)));
+    net.dial(CLIENT, SESSION, PATH, SERVER, identity.pin())
+        .expect("dialled");
+    net
+}
+
+#[test]
+fn a_control_frame_overtakes_bulk_data_of_any_priority() {
+    let mut net = distant_pair();
+    net.run(Duration::from_millis(500));
+    let segment = open_uni(&mut net, SERVER);
+    net.carriers(SERVER).set_priority(segment, i32::MAX - 1);
+    let mut bulk = Bytes::from(vec![7; 8 << 20]);
+    let accepted = write(&mut net, SERVER, segment, &mut bulk);
+    let mut frame = Bytes::from_static(b"frame");
+    net.carriers(SERVER)
+        .write_control(control(), &mut frame)
+        .expect("written");
+    net.run(Duration::from_millis(6));
+    assert_eq!(read(&mut net, CLIENT, control(), Order::Ordered).len(), 5);
+    assert!(read(&mut net, CLIENT, segment, Order::Any).len() < accepted);
+}
+
+#[test]
+fn the_send_buffer_follows_the_congestion_window() {
+    let mut net = pair();
+    let segment = open_uni(&mut net, SERVER);
+    let mut data = Bytes::from(vec![7; 16 << 20]);
+    // Twice ten large datagrams.
+    assert_eq!(write(&mut net, SERVER, segment, &mut data), 320_000);
+    for _ in 0..20 {
+        net.run(Duration::from_millis(10));
+        read(&mut net, CLIENT, segment, Order::Any);
+        write(&mut net, SERVER, segment, &mut data);
+    }
+    net.run(Duration::from_millis(100));
+    read(&mut net, CLIENT, segment, Order::Any);
+    net.run(Duration::from_millis(100));
+    let mut more = Bytes::from(vec![7; 16 << 20]);
+    let next = open_uni(&mut net, SERVER);
+    assert!(write(&mut net, SERVER, next, &mut more) > 1 << 20);
+}
+
+#[test]
+fn nothing_is_told_of_a_connection_that_was_closed_on_the_last_thing_told() {
+    let mut net = pair();
+    let segments = [(); 3].map(|()| open_uni(&mut net, SERVER));
+    for segment in segments {
+        write(&mut net, SERVER, segment, &mut Bytes::from_static(b"x"));
+    }
+    net.hang_up_on(CLIENT, Input::Opened(segments[0]));
+    net.run(Duration::from_millis(100));
+    assert_eq!(net.told(CLIENT).last(), Some(&Input::Opened(segments[0])));
+}
+
 #[test]
 fn the_control_carrier_is_the_first_that_is_told_writable() {
     let mut net = pair();
@@ -553,20 +615,7 @@ fn loopback_datagrams_are_large_from_the_start_and_others_grow() {
     net.run(Duration::from_millis(100));
     assert_eq!(net.largest_datagram(), 16_000);
 
-    let identity = Identity::new();
-    let mut net = Net::new();
-    net.add_host(&quic_config(), None);
-    net.add_host(&quic_config(), Some(&identity));
-    net.move_to(
-        SERVER,
-        "192.0.2.1:4433".parse::<SocketAddr>().expect("address"),
-    );
-    net.move_to(
-        CLIENT,
-        "192.0.2.2:4433".parse::<SocketAddr>().expect("address"),
-    );
-    net.dial(CLIENT, SESSION, PATH, SERVER, identity.pin())
-        .expect("dialled");
+    let mut net = distant_pair();
     net.run(Duration::from_millis(9));
     assert_eq!(net.largest_datagram(), 1200);
     net.run(Duration::from_secs(2));
@@ -580,17 +629,17 @@ fn the_same_seeds_give_the_same_trace() {
         let mut net = Net::new();
         net.add_host(&quic_config(), None);
         net.add_host(&quic_config(), Some(&identity));
+        net.wire.loss_percent = 2;
         net.dial(CLIENT, SESSION, PATH, SERVER, identity.pin())
             .expect("dialled");
-        net.run(Duration::from_millis(200));
+        net.run(Duration::from_secs(3));
         let segment = open_uni(&mut net, SERVER);
-        write(
-            &mut net,
-            SERVER,
-            segment,
-            &mut Bytes::from(vec![1; 100 << 10]),
-        );
-        net.run(Duration::from_millis(200));
+        let mut data = Bytes::from(vec![1; 8 << 20]);
+        for _ in 0..100 {
+            write(&mut net, SERVER, segment, &mut data);
+            net.run(Duration::from_millis(20));
+            read(&mut net, CLIENT, segment, Order::Any);
+        }
         net.wire.trace
     };
     assert_eq!(trace(), trace());

@@ -19,7 +19,6 @@ use crate::ticket::{JoinKey, PeerKey, Sealer, Ticket};
 use crate::wire::{ControlFrame, Decoder, Extent, Grant, Join, Refused};
 
 const SERVER: usize = 0;
-const CLIENT: usize = 1;
 /// The session that the scripted clients join, and the path as which they do.
 const JOINED: (SessionId, PathId) = (SessionId([9; 16]), PathId(4));
 const PEER_KEY: [u8; 32] = [3; 32];

@@ -124,12 +124,12 @@ pub struct ServerConfig {
     pub clock_skew_max: Duration,
     /// A session whose first frame has not come for so long is closed.
     pub greeting_max: Duration,
-    /// A retired path closes after so long, whatever it still has to do.
-    pub retire_max: Duration,
     /// Paths that have ended and are still listed.
     pub path_history_max: usize,
     /// Largest command or raw message, bytes.
     pub command_max_bytes: usize,
+    /// Bytes of control frames that wait for QUIC; while there are more, a primary takes no orders.
+    pub outbox_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -198,9 +198,9 @@ impl Default for ServerConfig {
             ticket_life: Duration::from_secs(60),
             clock_skew_max: Duration::from_secs(5),
             greeting_max: Duration::from_secs(10),
-            retire_max: Duration::from_secs(10),
             path_history_max: 64,
             command_max_bytes: 16 << 10,
+            outbox_bytes_max: 1 << 20,
         }
     }
 }

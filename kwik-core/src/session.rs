@@ -43,3 +43,6 @@ pub(crate) struct ServerContext {
     /// Wall-clock seconds at which the endpoint began; older tickets are refused.
     pub(crate) started_unix_seconds: u64,
 }
+
+#[cfg(test)]
+mod tests;

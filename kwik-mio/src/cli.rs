@@ -7,9 +7,12 @@ mod args;
 mod failure;
 mod identity;
 mod keygen;
+mod logging;
 mod pin;
 mod private;
 mod random;
+mod serve;
+mod signal;
 mod url;
 
 use std::process::ExitCode;
@@ -37,7 +40,7 @@ pub fn run() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(args) => Ok(()),
+        Command::Serve(args) => serve::run(&args),
         Command::Get(args) => Ok(()),
         Command::Keygen(args) => keygen::run(&args),
         Command::Demo(args) => Ok(()),

@@ -12,9 +12,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use kwik_core::Endpoint;
 use kwik_core::carrier::Now;
 use kwik_core::config::Config;
+use kwik_core::endpoint::Endpoint;
 use kwik_core::endpoint::ServerIdentity;
 use kwik_core::event::{ClientEvent, Event, EventKind, PrimaryEvent, StreamEvent};
 use mio::{Events, Poll, Token, Waker};

@@ -1,1 +1,33 @@
-//! x
+//! Drives kwik-core in a simulated network with a virtual clock.
+//!
+//! A [`World`] has hosts, each with its own real [`Endpoint`](kwik_core::endpoint::Endpoint), and
+//! links with latency, rate, queues and faults between them. Time passes only when the world says so,
+//! and every choice follows from a seed: the same seed lives the same life again.
+//!
+//! | module       | owns                                                          |
+//! |--------------|---------------------------------------------------------------|
+//! | [`rng`]      | chance: draws that depend on the seed and their purpose alone |
+//! | [`clock`]    | virtual time                                                  |
+//! | [`content`]  | what streams carry: a keyed function of stream and offset     |
+//! | [`identity`] | keys and certificates of the hosts                            |
+//! | [`link`]     | one direction of the network between two hosts                |
+//! | [`host`]     | the joint between a host and the program on it                |
+//! | [`app`]      | the applications: a reader, a primary, a secondary            |
+//! | [`world`]    | hosts, links, and the order in which things happen            |
+//! | [`scenario`] | worlds that are told a story, and a report of it              |
+
+// What a world is made of.
+pub mod clock;
+pub mod content;
+pub mod identity;
+pub mod link;
+pub mod rng;
+// The world and its inhabitants.
+pub mod app;
+pub mod host;
+pub mod world;
+// Stories.
+pub mod scenario;
+
+pub use scenario::{Report, Setting, Stage};
+pub use world::{HostId, World};

@@ -434,7 +434,7 @@ fn credit_that_opens_by_a_little_is_not_dealt_in_crumbs() {
 
 #[test]
 fn a_pace_is_measured_while_the_writer_works() {
-    let start = Instant::now();
+    let start = epoch();
     let at = |ms| start + Duration::from_millis(ms);
     let mut pace = Pace::default();
     assert_eq!(pace.stint_bytes(), None);
@@ -451,4 +451,13 @@ fn a_pace_is_measured_while_the_writer_works() {
         Some(2 * MIB),
         "a stint outlasts the way of an order"
     );
+}
+
+/// Some moment: nothing but differences counts.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "an instant can be made in no other way"
+)]
+fn epoch() -> Instant {
+    Instant::now()
 }

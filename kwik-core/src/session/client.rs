@@ -96,7 +96,9 @@ impl ClientSession {
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<ClientEvent> {
-        self.events.pop_front()
+        // Streams may overtake WELCOME; for the application the session begins with it.
+        let begun = self.primary.session_id.is_some() || self.is_closed();
+        if begun { self.events.pop_front() } else { None }
     }
 
     /// Whether nothing more happens but what is queued.
@@ -144,7 +146,7 @@ impl ClientSession {
             Input::BidiCredit(_) | Input::UniCredit(_) => {}
             Input::Stopped { carrier, code } => self.on_stopped(cx, carrier, code),
             Input::Finished(carrier) => self.on_finished(carrier),
-            Input::Heard(path) => self.on_heard(cx, path),
+            Input::Heard(path) => self.on_heard(now.monotonic, path),
             Input::Timeout => self.on_timeout(cx),
         }
     }
@@ -299,7 +301,7 @@ impl ClientSession {
             return Err(Violation::Unexpected("second WELCOME"));
         }
         tracing::info!(%session, "session established");
-        self.events.push_back(ClientEvent::Connected);
+        self.events.push_front(ClientEvent::Connected);
         Ok(())
     }
 
@@ -332,7 +334,7 @@ impl ClientSession {
     fn on_timeout(&mut self, cx: &mut Cx<'_>) {
         self.on_path_timeouts(cx);
         self.on_grant_timeouts(cx);
-        self.on_hole_timeouts(cx);
+        self.on_hole_timeouts(cx.now.monotonic);
     }
 
     fn channel(&mut self, path: PathId) -> Option<&mut ControlChannel> {
@@ -426,6 +428,10 @@ impl ClientSession {
             self.outputs.push_back(Output::Close { path, code });
         }
         self.inbound.clear();
+        if self.primary.session_id.is_none() {
+            // The session never began: nothing came before its end.
+            self.events.clear();
+        }
         self.events.push_back(ClientEvent::Closed(reason.clone()));
         self.closed = Some(reason);
     }

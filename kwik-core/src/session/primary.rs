@@ -1,237 +1,208 @@
 //! The primary's side of a session: it owns the streams, names the secondaries and says who writes
 //! what.
+//!
+//! Owns one room for each of these and passes every input on to the one that it concerns. What
+//! goes through several rooms (a grant is of a path, for a stream) is said in the room where it
+//! begins. Never sees a secondary: all that it learns, the client reports.
 
-use std::ops::ControlFlow;
+mod coverage;
+mod cursor;
+mod desk;
+mod grants;
+mod paths;
+mod plans;
+mod segments;
+mod streams;
+#[cfg(test)]
+mod tests;
+mod writers;
+
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-
+use self::desk::Desk;
+use self::grants::Grants;
+use self::paths::Paths;
+use self::plans::Plans;
+use self::segments::Segments;
+use self::streams::Streams;
 use super::ServerContext;
 use super::control::ControlChannel;
-use crate::carrier::{Carriers, Input, Now, Output, ReadState};
-use crate::error::{Misuse, StreamError};
+use crate::carrier::{Carriers, DownCause, Input, Now, Output};
+use crate::error::{CloseReason, Violation};
 use crate::event::PrimaryEvent;
-use crate::ids::{ByteRange, GrantId, PathId, SegmentId, SessionId, StreamId};
-use crate::path::{PathInfo, PathSpec, RawTarget};
-use crate::plan::PlanSpec;
-use crate::wire::Hello;
+use crate::ids::{CarrierId, SessionId, StreamId};
+use crate::wire::{ControlFrame, Hello, Welcome};
 
 /// One session of a primary.
-pub(crate) struct PrimarySession {}
+pub(crate) struct PrimarySession {
+    desk: Desk,
+    streams: Streams,
+    segments: Segments,
+    grants: Grants,
+    paths: Paths,
+    plans: Plans,
+}
 
-#[expect(unused_variables, reason = "signatures first")]
 impl PrimarySession {
+    /// The session of a client whose HELLO came on `control`: it is welcomed.
     pub(crate) fn new(
-        now: Now,
+        _now: Now,
         context: Arc<ServerContext>,
         session: SessionId,
         hello: Hello,
         control: ControlChannel,
         carriers: &mut dyn Carriers,
     ) -> Self {
-        unimplemented!()
+        let mut new = Self {
+            desk: Desk::new(context, session, control),
+            streams: Streams::new(),
+            segments: Segments::default(),
+            grants: Grants::default(),
+            paths: Paths::new(hello.join_key_thumbprint),
+            plans: Plans::default(),
+        };
+        tracing::debug!(%session, "session accepted");
+        new.desk
+            .send(&ControlFrame::Welcome(Welcome { session }), carriers);
+        new.desk.tell(PrimaryEvent::Accepted);
+        new
     }
 
     pub(crate) fn handle(&mut self, now: Now, input: Input, carriers: &mut dyn Carriers) {
-        unimplemented!()
+        if self.is_closed() {
+            return;
+        }
+        if let Err(violation) = self.dispatch(now, input, carriers) {
+            tracing::debug!(session = %self.desk.session, %violation, "the client broke the protocol");
+            self.desk
+                .close(violation.code(), CloseReason::Violation(violation));
+            return;
+        }
+        self.deal(now, carriers);
     }
 
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
-        unimplemented!()
+        self.desk.poll_output()
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<PrimaryEvent> {
-        unimplemented!()
+        self.desk.poll_event()
     }
 
+    /// Nothing here waits for a time: the client watches over its paths, QUIC over the client.
+    #[expect(clippy::unused_self, reason = "one signature for all roles")]
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        unimplemented!()
+        None
     }
 
-    pub(crate) fn close(&mut self, now: Now, code: u64, carriers: &mut dyn Carriers) {
-        unimplemented!()
+    pub(crate) fn close(&mut self, _now: Now, code: u64, carriers: &mut dyn Carriers) {
+        self.desk.control.flush(carriers);
+        self.desk.close(code, CloseReason::Local);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        unimplemented!()
+        self.desk.is_closed()
     }
 
     pub(crate) fn session_id(&self) -> SessionId {
-        unimplemented!()
+        self.desk.session
     }
 
-    // Streams.
-
-    pub(crate) fn open_stream(
+    fn dispatch(
         &mut self,
         now: Now,
+        input: Input,
         carriers: &mut dyn Carriers,
-    ) -> Result<Option<StreamId>, Misuse> {
-        unimplemented!()
+    ) -> Result<(), Violation> {
+        let control = self.desk.control.carrier();
+        match input {
+            Input::Readable(carrier) if carrier == control => self.on_control(now, carriers)?,
+            Input::Writable(carrier) if carrier == control => self.desk.control.flush(carriers),
+            Input::Stopped { carrier, .. } if carrier == control => {
+                return Err(Violation::Unexpected("stop of the control carrier"));
+            }
+            Input::Opened(carrier) => self.on_opened(carrier)?,
+            Input::Readable(carrier) => self.on_readable(carrier),
+            Input::Writable(carrier) => self.on_writable(carrier, carriers),
+            Input::Stopped { carrier, code } => self.on_stopped(carrier, code, carriers),
+            Input::Finished(carrier) => self.on_finished(carrier),
+            Input::BidiCredit(_) => self.on_bidi_credit(),
+            Input::UniCredit(_) => self.on_uni_credit(),
+            Input::PathDown { cause, .. } => self.desk.on_lost(close_reason(cause)),
+            // The connection to the client was up before the session began.
+            Input::PathUp { .. } | Input::Heard(_) | Input::Timeout => {}
+        }
+        Ok(())
     }
 
-    pub(crate) fn accept_stream(&mut self) -> Option<StreamId> {
-        unimplemented!()
+    fn on_control(&mut self, now: Now, carriers: &mut dyn Carriers) -> Result<(), Violation> {
+        while let Some(frame) = self.desk.control.poll_frame(carriers)? {
+            self.on_frame(now, frame, carriers)?;
+        }
+        Ok(())
     }
 
-    pub(crate) fn write(
+    fn on_frame(
         &mut self,
         now: Now,
-        stream: StreamId,
-        data: &mut Bytes,
+        frame: ControlFrame,
         carriers: &mut dyn Carriers,
-    ) -> Result<usize, StreamError> {
-        unimplemented!()
+    ) -> Result<(), Violation> {
+        match frame {
+            ControlFrame::PathStatus(frame) => self.on_path_status(&frame),
+            ControlFrame::GrantStatus(frame) => self.on_grant_status(now, frame, carriers),
+            ControlFrame::Hole(frame) => self.on_hole(frame),
+            ControlFrame::StreamDone(frame) => self.on_stream_done(frame.stream, carriers),
+            ControlFrame::MaxOffset(frame) => self.on_max_offset(&frame),
+            ControlFrame::Hello(_)
+            | ControlFrame::Welcome(_)
+            | ControlFrame::AddPath(_)
+            | ControlFrame::RetirePath(_)
+            | ControlFrame::Aggregate(_)
+            | ControlFrame::FinalSize(_)
+            | ControlFrame::Grant(_)
+            | ControlFrame::Revoke(_)
+            | ControlFrame::Raw(_)
+            | ControlFrame::Join(_)
+            | ControlFrame::Joined(_)
+            | ControlFrame::Refused(_)
+            | ControlFrame::GrantRefused(_)
+            | ControlFrame::GrantDone(_) => Err(Violation::Unexpected(frame.name())),
+        }
     }
 
-    pub(crate) fn finish(
-        &mut self,
-        now: Now,
-        stream: StreamId,
-        carriers: &mut dyn Carriers,
-    ) -> Result<(), StreamError> {
-        unimplemented!()
+    fn on_writable(&mut self, carrier: CarrierId, carriers: &mut dyn Carriers) {
+        if carrier.is_bidirectional() {
+            self.on_stream_writable(carrier, carriers);
+        } else {
+            self.on_segment_writable(carrier);
+        }
     }
 
-    pub(crate) fn reset(
-        &mut self,
-        now: Now,
-        stream: StreamId,
-        code: u64,
-        carriers: &mut dyn Carriers,
-    ) -> Result<(), Misuse> {
-        unimplemented!()
+    fn on_stopped(&mut self, carrier: CarrierId, code: u64, carriers: &mut dyn Carriers) {
+        if carrier.is_bidirectional() {
+            self.on_stream_stopped(StreamId(carrier.stream), code, carriers);
+        } else {
+            self.on_segment_stopped(carrier, code, carriers);
+        }
     }
 
-    pub(crate) fn read(
-        &mut self,
-        now: Now,
-        stream: StreamId,
-        max: usize,
-        sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
-        carriers: &mut dyn Carriers,
-    ) -> Result<ReadState, StreamError> {
-        unimplemented!()
+    fn on_finished(&mut self, carrier: CarrierId) {
+        if carrier.is_bidirectional() {
+            self.on_stream_finished(carrier);
+        } else {
+            self.on_segment_finished(carrier);
+        }
     }
+}
 
-    pub(crate) fn stop(
-        &mut self,
-        now: Now,
-        stream: StreamId,
-        code: u64,
-        carriers: &mut dyn Carriers,
-    ) -> Result<(), Misuse> {
-        unimplemented!()
-    }
-
-    pub(crate) fn set_offset(
-        &mut self,
-        now: Now,
-        stream: StreamId,
-        offset: u64,
-        carriers: &mut dyn Carriers,
-    ) -> Result<(), StreamError> {
-        unimplemented!()
-    }
-
-    // Segments.
-
-    pub(crate) fn open_segment_at(
-        &mut self,
-        now: Now,
-        stream: StreamId,
-        offset: u64,
-        carriers: &mut dyn Carriers,
-    ) -> Result<SegmentId, StreamError> {
-        unimplemented!()
-    }
-
-    pub(crate) fn write_segment(
-        &mut self,
-        now: Now,
-        segment: SegmentId,
-        data: &mut Bytes,
-        carriers: &mut dyn Carriers,
-    ) -> Result<usize, StreamError> {
-        unimplemented!()
-    }
-
-    pub(crate) fn finish_segment(
-        &mut self,
-        now: Now,
-        segment: SegmentId,
-        carriers: &mut dyn Carriers,
-    ) -> Result<(), StreamError> {
-        unimplemented!()
-    }
-
-    // Grants and plans.
-
-    pub(crate) fn delegate(
-        &mut self,
-        now: Now,
-        stream: StreamId,
-        range: ByteRange,
-        path: PathId,
-        command: Bytes,
-        carriers: &mut dyn Carriers,
-    ) -> Result<GrantId, StreamError> {
-        unimplemented!()
-    }
-
-    pub(crate) fn revoke(
-        &mut self,
-        now: Now,
-        grant: GrantId,
-        carriers: &mut dyn Carriers,
-    ) -> Result<(), Misuse> {
-        unimplemented!()
-    }
-
-    pub(crate) fn send_raw(
-        &mut self,
-        now: Now,
-        path: PathId,
-        target: RawTarget,
-        bytes: Bytes,
-        carriers: &mut dyn Carriers,
-    ) -> Result<Option<GrantId>, StreamError> {
-        unimplemented!()
-    }
-
-    pub(crate) fn plan(
-        &mut self,
-        now: Now,
-        stream: StreamId,
-        range: ByteRange,
-        spec: PlanSpec,
-        carriers: &mut dyn Carriers,
-    ) -> Result<(), StreamError> {
-        unimplemented!()
-    }
-
-    // Paths.
-
-    pub(crate) fn add_path(
-        &mut self,
-        now: Now,
-        spec: PathSpec,
-        carriers: &mut dyn Carriers,
-    ) -> Result<PathId, Misuse> {
-        unimplemented!()
-    }
-
-    pub(crate) fn retire_path(
-        &mut self,
-        now: Now,
-        path: PathId,
-        carriers: &mut dyn Carriers,
-    ) -> Result<(), Misuse> {
-        unimplemented!()
-    }
-
-    pub(crate) fn paths(&self) -> Vec<PathInfo> {
-        unimplemented!()
+fn close_reason(cause: DownCause) -> CloseReason {
+    match cause {
+        DownCause::TimedOut => CloseReason::TimedOut,
+        DownCause::ClosedByPeer(code) => CloseReason::Peer(code),
+        DownCause::PinMismatch => CloseReason::PinMismatch,
+        DownCause::ClosedLocally => CloseReason::Local,
+        DownCause::Failed(text) => CloseReason::Failed(text),
     }
 }

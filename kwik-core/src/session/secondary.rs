@@ -301,7 +301,9 @@ impl SecondarySession {
         code: u64,
         carriers: &mut dyn Carriers,
     ) -> Result<(), Misuse> {
-        let held = self.grants.get(&grant).ok_or(Misuse::UnknownGrant(grant))?;
+        let Some(held) = self.grants.get(&grant) else {
+            return self.check_given(grant);
+        };
         if !held.written.is_empty() || held.segment.is_some() {
             return self.finish_grant(grant, carriers);
         }
@@ -314,17 +316,25 @@ impl SecondarySession {
         Ok(())
     }
 
+    /// A grant that has ended, perhaps a moment ago by a REVOKE or with its last byte, may be ended
+    /// again.
+    fn check_given(&self, grant: GrantId) -> Result<(), Misuse> {
+        let given = self.highest.is_some_and(|highest| grant <= highest);
+        if given {
+            Ok(())
+        } else {
+            Err(Misuse::UnknownGrant(grant))
+        }
+    }
+
     /// Says that nothing more comes for a grant.
     pub(crate) fn finish_grant(
         &mut self,
         grant: GrantId,
         carriers: &mut dyn Carriers,
     ) -> Result<(), Misuse> {
-        if !self.grants.contains_key(&grant) {
-            return Err(Misuse::UnknownGrant(grant));
-        }
         self.end_grant_with(carriers, grant);
-        Ok(())
+        self.check_given(grant)
     }
 
     fn end_grant(&mut self, cx: &mut Cx<'_>, grant: GrantId) {

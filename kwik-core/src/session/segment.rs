@@ -18,6 +18,8 @@ pub(crate) struct SegmentWriter {
     /// The stream offset of the next byte.
     next: u64,
     open: Option<OpenSegment>,
+    /// The carrier that was opened last.
+    last: Option<CarrierId>,
 }
 
 /// The carrier that is open.
@@ -60,6 +62,7 @@ impl SegmentWriter {
             owner,
             next: start,
             open: None,
+            last: None,
         }
     }
 
@@ -71,6 +74,18 @@ impl SegmentWriter {
     /// The carrier that is open.
     pub(crate) fn carrier(&self) -> Option<CarrierId> {
         self.open.as_ref().map(|open| open.carrier)
+    }
+
+    /// The carrier that took the last byte written, open or not.
+    pub(crate) fn last_carrier(&self) -> Option<CarrierId> {
+        self.last
+    }
+
+    /// How many bytes the open segment still takes, or a new one would.
+    pub(crate) fn room(&self, bounds: SegmentBounds) -> u64 {
+        self.open
+            .as_ref()
+            .map_or(bounds.segment_max_bytes, |open| open.end - self.next)
     }
 
     /// Takes bytes off the front of `data`, in as many segments as it needs.
@@ -138,6 +153,7 @@ impl SegmentWriter {
             offset: self.next,
         }
         .encode();
+        self.last = Some(carrier);
         self.open = Some(OpenSegment {
             carrier,
             header: Bytes::copy_from_slice(&header),

@@ -1,5 +1,13 @@
 //! The session layer in a world without QUIC: all three roles at once, driven by an in-memory model
 //! of the connections between them.
 
+mod apps;
+mod content;
+mod forgery;
+mod hand;
 mod net;
+mod regressions;
 mod rng;
+mod scenarios;
+mod script;
+mod world;

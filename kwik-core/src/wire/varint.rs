@@ -40,7 +40,7 @@ mod tests {
 
     fn form(value: u64) -> Vec<u8> {
         let (bytes, len) = encode(value);
-        bytes.iter().skip(VARINT_LEN_MAX - len).copied().collect()
+        bytes[VARINT_LEN_MAX.saturating_sub(len)..].to_vec()
     }
 
     /// The examples of RFC 9000 §A.1 [CTL-2].

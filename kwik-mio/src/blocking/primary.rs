@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kwik_core::endpoint::{PlanSpec, RawTarget};
 use kwik_core::error::CloseReason;
 use kwik_core::event::{EventKind, PathEvent, PrimaryEvent};
 use kwik_core::ids::{ByteRange, GrantId, PathId, SessionId, StreamId};
-use kwik_core::path::{PathInfo, PathSpec};
+use kwik_core::path::{PathInfo, PathSpec, RawTarget};
+use kwik_core::plan::PlanSpec;
 use kwik_core::ranges::RangeSet;
 use kwik_core::wire::LostReason;
 
@@ -22,8 +22,9 @@ use crate::stats::IoStats;
 
 /// A session, held by its primary.
 ///
-/// **Dropping** the last handle of the session, its streams and segments included, closes it when
-/// everything that was finished has arrived, after `linger` at the latest; the drop does not wait.
+/// **Dropping** the last handle of the session, its streams and segments included, closes it: at
+/// once if no stream was finished; otherwise the client, which knows when it has read everything,
+/// is given [`linger`](super::ServerOptions::linger) to close it first. The drop does not wait.
 #[derive(Clone)]
 pub struct PrimarySession {
     session: SessionRef,
@@ -152,7 +153,7 @@ impl PrimarySession {
     /// # Errors
     ///
     /// [`Error::Closed`].
-    pub fn session_id(&self) -> Result<Option<SessionId>, Error> {
+    pub fn session_id(&self) -> Result<SessionId, Error> {
         self.session.call(|call| Ok(call.primary()?.session_id()))
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use kwik_core::Endpoint;
+use kwik_core::endpoint::Endpoint;
 use kwik_core::error::{CloseReason, code};
 use kwik_core::event::{ClientEvent, Event, EventKind, PrimaryEvent, SecondaryEvent, StreamEvent};
 use kwik_core::ids::{SegmentId, SessionHandle, StreamId};
@@ -82,6 +82,8 @@ pub(super) struct Entry {
     pub(super) aggregated: BTreeSet<StreamId>,
     /// Writes of which a part was accepted: nobody else writes there until they are through.
     pub(super) writing: BTreeSet<WriteKey>,
+    /// Something of ours was finished, and only the peer knows when its reader has it.
+    sent_whole: bool,
     /// When to close although not everything has arrived. `None` while there are handles.
     linger_until: Option<Instant>,
 }
@@ -132,6 +134,7 @@ impl Entry {
             in_flight: BTreeSet::new(),
             aggregated: BTreeSet::new(),
             writing: BTreeSet::new(),
+            sent_whole: false,
             linger_until: None,
         }
     }
@@ -147,6 +150,24 @@ impl Entry {
             Some(reason) => Err(Error::Closed(reason.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Whether an end at this moment would cost the peer something. At a primary, bytes that have
+    /// arrived may still wait for their reader, who would lose them: there the client ends the
+    /// session, if it does so in time.
+    fn may_end(&self) -> bool {
+        match self.role {
+            Role::Client => self.in_flight.is_empty(),
+            Role::Primary => !self.sent_whole,
+            Role::Secondary => true,
+        }
+    }
+
+    /// The end of a sending half was given.
+    pub(super) fn on_finish(&mut self, stream: StreamId) {
+        self.sends.insert(stream, SendState::Finished);
+        self.in_flight.insert(stream);
+        self.sent_whole = true;
     }
 
     fn on_stream_event(&mut self, event: StreamEvent) {
@@ -278,7 +299,7 @@ impl State {
         }
     }
 
-    /// The last handle of a session is gone: it closes when what it sent has arrived.
+    /// The last handle of a session is gone: it closes when that costs the peer nothing any more.
     pub(super) fn abandon(&mut self, session: SessionHandle, linger: Duration) {
         let Some(entry) = self.sessions.get_mut(&session) else {
             return;
@@ -298,7 +319,7 @@ impl State {
             return;
         };
         let overdue = entry.linger_until.is_some_and(|until| until <= now);
-        if overdue || entry.in_flight.is_empty() {
+        if overdue || entry.may_end() {
             self.lingering.remove(&session);
             self.sessions.remove(&session);
             self.endpoint.close(clock(), session, code::NO_ERROR);

@@ -134,9 +134,7 @@ impl SendStream {
                 Role::Client => call.client()?.finish(stream)?,
                 Role::Primary | Role::Secondary => call.primary()?.finish(stream)?,
             }
-            let entry = call.entry()?;
-            entry.sends.insert(stream, SendState::Finished);
-            entry.in_flight.insert(stream);
+            call.entry()?.on_finish(stream);
             Ok(())
         })
     }

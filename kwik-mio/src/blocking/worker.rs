@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use kwik_core::Endpoint;
 use kwik_core::config::Config;
+use kwik_core::endpoint::Endpoint;
 use kwik_core::endpoint::ServerIdentity;
 use mio::{Events, Poll, Waker};
 
@@ -51,10 +51,12 @@ pub(super) fn start(
     let mut pump = Pump::new(socket);
     pump.register(poll.registry(), SOCKET)?;
     let shared = Arc::new(Shared::new(endpoint, waker, Arc::clone(pump.counters())));
-    let thread = thread::Builder::new().name("kwik".to_owned()).spawn({
-        let shared = Arc::clone(&shared);
-        move || run(&shared, poll, pump)
-    })?;
+    let thread = thread::Builder::new()
+        .name(format!("kwik {}", local_addr.port()))
+        .spawn({
+            let shared = Arc::clone(&shared);
+            move || run(&shared, poll, pump)
+        })?;
     let endpoint = EndpointRef {
         shared,
         linger,

@@ -8,9 +8,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kwik_core::Endpoint;
 use kwik_core::carrier::Now;
 use kwik_core::config::Config;
+use kwik_core::endpoint::Endpoint;
 use kwik_core::endpoint::ServerIdentity;
 use kwik_core::event::Event;
 use mio::{Registry, Token};

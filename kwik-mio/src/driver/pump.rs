@@ -8,8 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kwik_core::Endpoint;
-use kwik_core::endpoint::{Datagram, Transmit};
+use kwik_core::endpoint::{Datagram, Endpoint, Transmit};
 use mio::{Interest, Registry, Token};
 
 use super::BATCH_DATAGRAMS_MAX;
@@ -92,7 +91,7 @@ impl Pump {
         let Some((transmit, sent)) = self.unsent.take() else {
             return Ok(());
         };
-        self.send(transmit, sent)?;
+        self.send(transmit, sent);
         if self.unsent.is_none() {
             self.watch(Interest::READABLE)?;
         }
@@ -155,18 +154,12 @@ impl Pump {
             }
             Err(error) => {
                 self.counters.on_receive_call(0);
-                return match error.kind() {
-                    io::ErrorKind::WouldBlock => {
-                        self.readable = false;
-                        Ok(())
-                    }
-                    // Somebody else's ICMP message; says nothing about our connections.
-                    io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::ConnectionRefused
-                    | io::ErrorKind::HostUnreachable
-                    | io::ErrorKind::NetworkUnreachable
-                    | io::ErrorKind::Interrupted => Ok(()),
-                    _ => Err(error),
+                let kind = error.kind();
+                self.readable = kind != io::ErrorKind::WouldBlock;
+                return if is_harmless(kind) {
+                    Ok(())
+                } else {
+                    Err(error)
                 };
             }
         }
@@ -206,7 +199,7 @@ impl Pump {
             let Some(transmit) = transmit else {
                 break;
             };
-            self.send(transmit, 0)?;
+            self.send(transmit, 0);
             if self.unsent.is_some() {
                 self.watch(Interest::READABLE | Interest::WRITABLE)?;
             }
@@ -214,44 +207,38 @@ impl Pump {
         Ok(())
     }
 
-    /// Sends `transmit` from `sent` on; leaves in `unsent` what the kernel does not take.
-    fn send(&mut self, transmit: Transmit, mut sent: usize) -> io::Result<()> {
+    /// Sends `transmit` from `sent` on; leaves in `unsent` what the kernel does not take. Whatever
+    /// else goes wrong: a datagram that was not sent is a datagram lost.
+    fn send(&mut self, transmit: Transmit, mut sent: usize) {
         while let Some(contents) = self.outgoing.get(sent..transmit.size) {
             if contents.is_empty() {
                 break;
             }
             let segments_before = self.socket.segments_max();
-            match self.socket.send(&transmit, contents) {
-                Ok((bytes, datagrams)) => {
-                    self.counters.on_send_call(datagrams);
-                    sent += bytes;
+            let outcome = self.socket.send(&transmit, contents);
+            let datagrams = outcome.as_ref().map_or(0, |&(_, datagrams)| datagrams);
+            self.counters.on_send_call(datagrams);
+            match outcome {
+                Ok((bytes, _)) => sent += bytes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.unsent = Some((transmit, sent));
+                    break;
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // The interface turned out not to take batches: once more, one by one.
+                Err(_) if self.socket.segments_max() < segments_before => {}
+                // Probes of the path MTU are expected to be too large at times.
                 Err(error) => {
-                    self.counters.on_send_call(0);
-                    match error.kind() {
-                        io::ErrorKind::WouldBlock => {
-                            self.unsent = Some((transmit, sent));
-                            break;
-                        }
-                        io::ErrorKind::Interrupted => {}
-                        // The interface turned out not to take batches: once more, one by one.
-                        _ if self.socket.segments_max() < segments_before => {}
-                        // Probes of the path MTU are expected to be too large at times. Whatever
-                        // it is: a datagram that was not sent is a datagram lost.
-                        _ => {
-                            tracing::debug!(
-                                %error,
-                                destination = %transmit.destination,
-                                bytes = contents.len(),
-                                "datagrams were not sent"
-                            );
-                            break;
-                        }
-                    }
+                    tracing::debug!(
+                        %error,
+                        destination = %transmit.destination,
+                        bytes = contents.len(),
+                        "datagrams were not sent"
+                    );
+                    break;
                 }
             }
         }
-        Ok(())
     }
 
     /// Watches for writability only while it is needed: each datagram that the interface has sent
@@ -262,4 +249,18 @@ impl Pump {
             None => Ok(()),
         }
     }
+}
+
+/// Whether a failed receive call says nothing about the socket: nothing waits, or an ICMP message
+/// about somebody's datagram came in, which is no proof of anything.
+fn is_harmless(kind: io::ErrorKind) -> bool {
+    [
+        io::ErrorKind::WouldBlock,
+        io::ErrorKind::Interrupted,
+        io::ErrorKind::ConnectionReset,
+        io::ErrorKind::ConnectionRefused,
+        io::ErrorKind::HostUnreachable,
+        io::ErrorKind::NetworkUnreachable,
+    ]
+    .contains(&kind)
 }

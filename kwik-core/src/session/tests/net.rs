@@ -17,7 +17,7 @@ use crate::ids::{ByteRange, CarrierId, PathId};
 use super::rng::SplitMix;
 use flow::{Flow, Receiving, Sending};
 
-pub(super) use port::Port;
+pub(super) use port::{Port, RTT};
 
 /// The control carrier of every connection.
 pub(super) const CONTROL: u64 = 0;
@@ -75,10 +75,19 @@ pub(super) struct Parcel {
 pub(super) enum Item {
     /// Acknowledgements, windows and stream credit.
     Feedback,
-    Stop { stream: u64 },
-    Reset { stream: u64 },
-    Data { stream: u64, range: ByteRange },
-    Fin { stream: u64 },
+    Stop {
+        stream: u64,
+    },
+    Reset {
+        stream: u64,
+    },
+    Data {
+        stream: u64,
+        range: ByteRange,
+    },
+    Fin {
+        stream: u64,
+    },
     Close,
 }
 
@@ -171,7 +180,11 @@ struct Carrier {
 
 /// The side that opened a QUIC stream (RFC 9000 §2.1).
 const fn opener(stream: u64) -> Side {
-    if stream & 1 == 0 { Side::Client } else { Side::Server }
+    if stream & 1 == 0 {
+        Side::Client
+    } else {
+        Side::Server
+    }
 }
 
 /// 0 for bidirectional, 1 for unidirectional.
@@ -181,7 +194,11 @@ const fn direction(stream: u64) -> usize {
 
 impl Net {
     pub(super) fn new() -> Self {
-        Self { conns: Vec::new(), mischief: None, reads_after_down: false }
+        Self {
+            conns: Vec::new(),
+            mischief: None,
+            reads_after_down: false,
+        }
     }
 
     /// A connection whose handshake is done. The client hears of it at once, the server once the
@@ -190,7 +207,9 @@ impl Net {
         let id = ConnId(self.conns.len());
         let mut seed = SplitMix::new(0x6b77_696b ^ id.0 as u64);
         let mut exporter = [0; 32];
-        exporter.chunks_exact_mut(8).for_each(|part| part.copy_from_slice(&seed.next().to_le_bytes()));
+        exporter
+            .chunks_exact_mut(8)
+            .for_each(|part| part.copy_from_slice(&seed.next().to_le_bytes()));
         let mut conn = Conn {
             ends: [
                 End::new(path, client, server, Phase::Up),
@@ -200,10 +219,22 @@ impl Net {
             exporter,
             cut: false,
         };
-        let control = conn.open(Side::Client, 0).expect("a server takes the control carrier");
-        assert_eq!(control, CONTROL, "the control carrier is the client's first");
-        let control = CarrierId { path, stream: CONTROL };
-        conn.end(Side::Client).inputs.push_back(Input::PathUp { path, control, exporter });
+        let control = conn
+            .open(Side::Client, 0)
+            .expect("a server takes the control carrier");
+        assert_eq!(
+            control, CONTROL,
+            "the control carrier is the client's first"
+        );
+        let control = CarrierId {
+            path,
+            stream: CONTROL,
+        };
+        conn.end(Side::Client).inputs.push_back(Input::PathUp {
+            path,
+            control,
+            exporter,
+        });
         self.conns.push(conn);
         id
     }
@@ -226,7 +257,11 @@ impl Net {
                 let mut items = conn.items(toward);
                 items.sort_by_key(|&(priority, item)| (std::cmp::Reverse(priority), item));
                 let conn = ConnId(index);
-                parcels.extend(items.into_iter().map(|(_, item)| Parcel { conn, toward, item }));
+                parcels.extend(
+                    items
+                        .into_iter()
+                        .map(|(_, item)| Parcel { conn, toward, item }),
+                );
             }
         }
         parcels
@@ -318,6 +353,13 @@ impl Net {
         flows.filter(|&(_, bytes)| bytes > 0).collect()
     }
 
+    /// Whether bytes of segments are on their way to the client.
+    pub(super) fn brings_segments(&self, id: ConnId) -> bool {
+        self.in_flight(id, Side::Client)
+            .iter()
+            .any(|(stream, _)| direction(*stream) == 1)
+    }
+
     /// Lets the peer of `toward` open so many streams more, whatever `toward` allowed it.
     pub(super) fn force_stream_credit(&mut self, id: ConnId, toward: Side, bidi: u64) {
         let end = self.conns[id.0].end(toward.other());
@@ -346,13 +388,22 @@ impl Conn {
             let wanted = direction == 0 || toward != side;
             wanted.then(|| Flow::new(windows[toward.index()], toward == side))
         });
-        self.carriers.insert(stream, Carrier { flows, freed: false });
+        self.carriers.insert(
+            stream,
+            Carrier {
+                flows,
+                freed: false,
+            },
+        );
         Some(stream)
     }
 
     fn items(&self, toward: Side) -> Vec<(i32, Item)> {
         let mut items = Vec::new();
-        let (from, to) = (&self.ends[toward.other().index()], &self.ends[toward.index()]);
+        let (from, to) = (
+            &self.ends[toward.other().index()],
+            &self.ends[toward.index()],
+        );
         if to.phase == Phase::Forgotten || to.phase == Phase::Down {
             return items;
         }
@@ -370,13 +421,23 @@ impl Conn {
             if stop.is_some_and(|flow| flow.inc.stop.is_some()) {
                 items.push((i32::MAX, Item::Stop { stream }));
             }
-            let Some(flow) = &carrier.flows[toward.index()] else { continue };
-            let priority = if stream == CONTROL { i32::MAX } else { flow.out.priority };
+            let Some(flow) = &carrier.flows[toward.index()] else {
+                continue;
+            };
+            let priority = if stream == CONTROL {
+                i32::MAX
+            } else {
+                flow.out.priority
+            };
             if flow.reset_is_due() {
                 items.push((priority, Item::Reset { stream }));
             }
             let missing = flow.missing();
-            items.extend(missing.iter().map(|range| (priority, Item::Data { stream, range })));
+            items.extend(
+                missing
+                    .iter()
+                    .map(|range| (priority, Item::Data { stream, range })),
+            );
             if flow.fin_is_due() {
                 items.push((priority, Item::Fin { stream }));
             }
@@ -387,15 +448,22 @@ impl Conn {
     /// Something arrives on a flow; the change may give window back.
     fn deliver_end(&mut self, toward: Side, stream: u64, change: impl FnOnce(&mut Flow) -> u64) {
         self.show(toward, stream);
-        let Some(carrier) = self.carriers.get_mut(&stream) else { return };
-        let Some(flow) = carrier.flows[toward.index()].as_mut() else { return };
+        let Some(carrier) = self.carriers.get_mut(&stream) else {
+            return;
+        };
+        let Some(flow) = carrier.flows[toward.index()].as_mut() else {
+            return;
+        };
         let given_back = change(flow);
         let tell = flow.inc.state == Receiving::Open && std::mem::take(&mut flow.inc.armed);
         let end = &mut self.ends[toward.index()];
         end.consumed += given_back;
         end.owes_feedback = true;
         if tell {
-            let carrier = CarrierId { path: end.path, stream };
+            let carrier = CarrierId {
+                path: end.path,
+                stream,
+            };
             end.inputs.push_back(Input::Readable(carrier));
         }
         self.free(stream);
@@ -411,11 +479,18 @@ impl Conn {
         while end.seen[direction] <= stream >> 2 {
             let shown = end.seen[direction] << 2 | (stream & 3);
             end.seen[direction] += 1;
-            let carrier = CarrierId { path: end.path, stream: shown };
+            let carrier = CarrierId {
+                path: end.path,
+                stream: shown,
+            };
             if shown == CONTROL {
                 let path = end.path;
                 end.phase = Phase::Up;
-                end.inputs.push_back(Input::PathUp { path, control: carrier, exporter });
+                end.inputs.push_back(Input::PathUp {
+                    path,
+                    control: carrier,
+                    exporter,
+                });
                 end.inputs.push_back(Input::Readable(carrier));
             } else {
                 end.inputs.push_back(Input::Opened(carrier));
@@ -424,15 +499,24 @@ impl Conn {
     }
 
     fn deliver_stop(&mut self, toward: Side, stream: u64) {
-        let Some(carrier) = self.carriers.get_mut(&stream) else { return };
-        let Some(flow) = carrier.flows[toward.other().index()].as_mut() else { return };
-        let Some(code) = flow.inc.stop.take() else { return };
+        let Some(carrier) = self.carriers.get_mut(&stream) else {
+            return;
+        };
+        let Some(flow) = carrier.flows[toward.other().index()].as_mut() else {
+            return;
+        };
+        let Some(code) = flow.inc.stop.take() else {
+            return;
+        };
         if !matches!(flow.out.state, Sending::Open | Sending::Finished) {
             return;
         }
         flow.out.stopped = Some(code);
         let end = self.end(toward);
-        let carrier = CarrierId { path: end.path, stream };
+        let carrier = CarrierId {
+            path: end.path,
+            stream,
+        };
         end.inputs.push_back(Input::Stopped { carrier, code });
     }
 
@@ -445,8 +529,9 @@ impl Conn {
         };
         peer.owes_feedback = false;
         end.credit = peer.limits.window_bytes.saturating_add(peer.consumed);
-        for (direction, input) in
-            [Input::BidiCredit(end.path), Input::UniCredit(end.path)].into_iter().enumerate()
+        for (direction, input) in [Input::BidiCredit(end.path), Input::UniCredit(end.path)]
+            .into_iter()
+            .enumerate()
         {
             let more = peer.granted[direction] > end.allowed[direction];
             end.allowed[direction] = end.allowed[direction].max(peer.granted[direction]);
@@ -456,28 +541,41 @@ impl Conn {
         }
         let mut finished = Vec::new();
         for (&stream, carrier) in &mut self.carriers {
-            let Some(flow) = carrier.flows[toward.other().index()].as_mut() else { continue };
+            let Some(flow) = carrier.flows[toward.other().index()].as_mut() else {
+                continue;
+            };
             end.unacked -= flow.acknowledge();
-            flow.out.credit = peer.limits.stream_window_bytes.saturating_add(flow.inc.consumed);
+            flow.out.credit = peer
+                .limits
+                .stream_window_bytes
+                .saturating_add(flow.inc.consumed);
             if flow.settle_finished() {
-                let carrier = CarrierId { path: end.path, stream };
+                let carrier = CarrierId {
+                    path: end.path,
+                    stream,
+                };
                 end.inputs.push_back(Input::Finished(carrier));
                 finished.push(stream);
             }
         }
         finished.into_iter().for_each(|stream| self.free(stream));
-        self.carriers.retain(|&stream, carrier| stream == CONTROL || !carrier.is_over());
+        self.carriers
+            .retain(|&stream, carrier| stream == CONTROL || !carrier.is_over());
     }
 
     fn deliver_close(&mut self, toward: Side) {
-        let Some(code) = self.end(toward.other()).closing.take() else { return };
+        let Some(code) = self.end(toward.other()).closing.take() else {
+            return;
+        };
         self.end(toward).go_down(DownCause::ClosedByPeer(code));
     }
 
     /// Gives the place of a carrier back to its opener once it is over for the other side.
     fn free(&mut self, stream: u64) {
         let taker = opener(stream).other();
-        let Some(carrier) = self.carriers.get_mut(&stream) else { return };
+        let Some(carrier) = self.carriers.get_mut(&stream) else {
+            return;
+        };
         let [toward_taker, toward_opener] =
             [taker, taker.other()].map(|side| carrier.flows[side.index()].as_ref());
         let received = toward_taker.is_none_or(|flow| flow.inc.state == Receiving::Done);
@@ -497,7 +595,11 @@ impl Conn {
     /// A carrier as the session at `side` may know it.
     fn carrier(&mut self, side: Side, stream: u64) -> Option<&mut Carrier> {
         let end = &self.ends[side.index()];
-        let known = if opener(stream) == side { &end.opened } else { &end.seen };
+        let known = if opener(stream) == side {
+            &end.opened
+        } else {
+            &end.seen
+        };
         if known[direction(stream)] <= stream >> 2 {
             return None;
         }
@@ -518,12 +620,19 @@ impl Conn {
         let stream = woken.map(|at| candidates.remove(at).stream);
         let end = self.end(side);
         end.blocked = candidates;
-        stream.map(|stream| Input::Writable(CarrierId { path: end.path, stream }))
+        stream.map(|stream| {
+            Input::Writable(CarrierId {
+                path: end.path,
+                stream,
+            })
+        })
     }
 
     /// Bytes that a carrier takes now; `None` if it takes nothing any more.
     fn room(&self, side: Side, stream: u64, control: bool) -> Option<u64> {
-        let out = &self.carriers.get(&stream)?.flows[side.other().index()].as_ref()?.out;
+        let out = &self.carriers.get(&stream)?.flows[side.other().index()]
+            .as_ref()?
+            .out;
         out.check().ok()?;
         let end = &self.ends[side.index()];
         let window = (end.credit - end.written).min(out.credit - out.written);
@@ -573,7 +682,10 @@ impl End {
             // same: it exists from the handshake on.
             self.phase = Phase::Down;
             self.blocked.clear();
-            self.inputs.push_back(Input::PathDown { path: self.path, cause });
+            self.inputs.push_back(Input::PathDown {
+                path: self.path,
+                cause,
+            });
         }
     }
 }

@@ -30,7 +30,11 @@ impl SplitMix {
 
     /// Mostly `len`, sometimes less, now and then nothing.
     pub(super) fn shorten(&mut self, len: usize) -> usize {
-        if len > 0 && self.once_in(4) { self.index(len) } else { len }
+        if len > 0 && self.once_in(4) {
+            self.index(len)
+        } else {
+            len
+        }
     }
 }
 

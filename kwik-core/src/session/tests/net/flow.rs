@@ -278,7 +278,7 @@ impl Incoming {
 
     /// The next chunk of at most `max` bytes.
     fn take(&mut self, max: usize) -> Option<(u64, Bytes)> {
-        let mut entry = self.unread.first_entry()?;
+        let entry = self.unread.first_entry()?;
         let at = *entry.key();
         if self.order == Order::Ordered && at != self.next {
             return None;

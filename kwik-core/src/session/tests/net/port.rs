@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 
 use super::flow::{Receiving, Sending};
 use super::{Blocked, Conn, ConnId, Net, Phase, Side};
@@ -54,9 +54,9 @@ impl<'a> Port<'a> {
         let (side, stream) = (self.side, carrier.stream);
         let mut mischief = self.net.mischief.take();
         let result = self.conn(carrier.path).and_then(|conn| {
-            let flow = conn.carrier(side, stream).and_then(|carrier| {
-                carrier.flows[side.other().index()].as_mut()
-            });
+            let flow = conn
+                .carrier(side, stream)
+                .and_then(|carrier| carrier.flows[side.other().index()].as_mut());
             flow.ok_or(CarrierEnd::Gone)?.out.check()?;
             let room = conn.room(side, stream, control).ok_or(CarrierEnd::Gone)?;
             let mut take = usize::try_from(room).unwrap_or(usize::MAX).min(data.len());
@@ -81,9 +81,10 @@ impl Conn {
         let end = self.end(side);
         end.written += chunk.len() as u64;
         end.unacked += chunk.len() as u64;
-        let flow = self.carriers.get_mut(&stream).and_then(|carrier| {
-            carrier.flows[side.other().index()].as_mut()
-        });
+        let flow = self
+            .carriers
+            .get_mut(&stream)
+            .and_then(|carrier| carrier.flows[side.other().index()].as_mut());
         if let Some(flow) = flow {
             flow.out.push(chunk);
         }
@@ -111,7 +112,9 @@ impl Carriers for Port<'_> {
         let side = self.side;
         let conn = self.conn(carrier.path)?;
         let known = conn.carrier(side, carrier.stream).ok_or(CarrierEnd::Gone)?;
-        let flow = known.flows[side.other().index()].as_mut().ok_or(CarrierEnd::Gone)?;
+        let flow = known.flows[side.other().index()]
+            .as_mut()
+            .ok_or(CarrierEnd::Gone)?;
         flow.out.check()?;
         flow.out.state = Sending::Finished;
         Ok(())
@@ -119,22 +122,35 @@ impl Carriers for Port<'_> {
 
     fn reset(&mut self, carrier: CarrierId, code: u64) {
         let side = self.side;
-        let Ok(conn) = self.conn(carrier.path) else { return };
-        let Some(known) = conn.carrier(side, carrier.stream) else { return };
-        let Some(flow) = known.flows[side.other().index()].as_mut() else { return };
+        let Ok(conn) = self.conn(carrier.path) else {
+            return;
+        };
+        let Some(known) = conn.carrier(side, carrier.stream) else {
+            return;
+        };
+        let Some(flow) = known.flows[side.other().index()].as_mut() else {
+            return;
+        };
         if matches!(flow.out.state, Sending::Open | Sending::Finished) {
             let dropped = flow.out.reset(code);
             let end = conn.end(side);
             end.unacked -= dropped;
-            end.blocked.retain(|blocked| blocked.stream != carrier.stream);
+            end.blocked
+                .retain(|blocked| blocked.stream != carrier.stream);
         }
     }
 
     fn stop(&mut self, carrier: CarrierId, code: u64) {
         let side = self.side;
-        let Ok(conn) = self.conn(carrier.path) else { return };
-        let Some(known) = conn.carrier(side, carrier.stream) else { return };
-        let Some(flow) = known.flows[side.index()].as_mut() else { return };
+        let Ok(conn) = self.conn(carrier.path) else {
+            return;
+        };
+        let Some(known) = conn.carrier(side, carrier.stream) else {
+            return;
+        };
+        let Some(flow) = known.flows[side.index()].as_mut() else {
+            return;
+        };
         let (given_back, _) = flow.inc.stop(code);
         let end = conn.end(side);
         end.consumed += given_back;
@@ -144,8 +160,12 @@ impl Carriers for Port<'_> {
 
     fn set_priority(&mut self, carrier: CarrierId, priority: i32) {
         let side = self.side;
-        let Ok(conn) = self.conn(carrier.path) else { return };
-        let Some(known) = conn.carrier(side, carrier.stream) else { return };
+        let Ok(conn) = self.conn(carrier.path) else {
+            return;
+        };
+        let Some(known) = conn.carrier(side, carrier.stream) else {
+            return;
+        };
         if let Some(flow) = known.flows[side.other().index()].as_mut() {
             flow.out.priority = priority;
         }
@@ -164,7 +184,9 @@ impl Carriers for Port<'_> {
         match conn.end(side).phase {
             Phase::Up => {}
             Phase::Down if lenient => {}
-            Phase::AwaitingControl | Phase::Down | Phase::Forgotten => return Err(CarrierEnd::Gone),
+            Phase::AwaitingControl | Phase::Down | Phase::Forgotten => {
+                return Err(CarrierEnd::Gone);
+            }
         }
         let known = conn.carrier(side, carrier.stream).ok_or(CarrierEnd::Gone)?;
         let flow = known.flows[side.index()].as_mut().ok_or(CarrierEnd::Gone)?;

@@ -1,0 +1,59 @@
+//! The applications of the simulated hosts.
+//!
+//! Owns small scripts for the three roles: a [`Reader`] asks and checks every byte that it reads, a
+//! [`Primary`] answers and shares the work out, a [`Secondary`] writes what it is granted. What they
+//! saw stays in them to be looked at. They use the public calls of the endpoint only.
+
+mod primary;
+mod reader;
+mod secondary;
+mod source;
+
+pub use primary::{Delivery, Loss, Primary, PrimarySpec};
+pub use reader::{Ask, Pace, Reader, ReaderSpec, StreamRead};
+pub use secondary::{Conduct, Secondary, SecondarySpec};
+
+/// What a reader asks for, as it travels on the stream that it opens: where the answer goes, then its
+/// length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// How many bytes are wanted.
+    pub bytes: u64,
+    /// Which stream the answer comes on.
+    pub answer_on: AnswerOn,
+}
+
+/// Which stream an answer comes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerOn {
+    /// The one that carried the request.
+    SameStream,
+    /// One that the primary opens.
+    OwnStream,
+}
+
+impl Request {
+    /// Bytes of an encoded request.
+    const LEN: usize = 9;
+
+    fn encode(self) -> [u8; Self::LEN] {
+        let mut bytes = [0; Self::LEN];
+        bytes[0] = match self.answer_on {
+            AnswerOn::SameStream => 0,
+            AnswerOn::OwnStream => 1,
+        };
+        bytes[1..].copy_from_slice(&self.bytes.to_be_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (&kind, length) = bytes.split_first()?;
+        let answer_on = match kind {
+            0 => AnswerOn::SameStream,
+            1 => AnswerOn::OwnStream,
+            _ => return None,
+        };
+        let bytes = u64::from_be_bytes(length.try_into().ok()?);
+        Some(Self { bytes, answer_on })
+    }
+}

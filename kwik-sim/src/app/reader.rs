@@ -1,0 +1,430 @@
+//! A client that reads and checks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kwik_core::carrier::{DialTarget, ReadState};
+use kwik_core::error::{CloseReason, StreamError};
+use kwik_core::event::{ClientEvent, Event, EventKind, PathEvent, StreamEvent};
+use kwik_core::ids::{SessionHandle, StreamId};
+
+use super::{AnswerOn, Request};
+use crate::content::Content;
+use crate::host::{App, Hosted};
+
+/// What a reader does.
+#[derive(Clone, Debug)]
+pub struct ReaderSpec {
+    /// The primary.
+    pub server: DialTarget,
+    /// What it asks for once it is connected, each on a stream of its own.
+    pub asks: Vec<Ask>,
+    /// What the answers are.
+    pub content: Content,
+}
+
+/// One request, and how its answer is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// The request.
+    pub request: Request,
+    /// How fast the answer is read.
+    pub pace: Pace,
+}
+
+/// How fast an answer is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// As it comes.
+    Eager,
+    /// So much, so often.
+    Slow {
+        /// Bytes at a time.
+        bytes: usize,
+        /// How long until the next time.
+        every: Duration,
+    },
+    /// As it comes, but for one rest.
+    Rest {
+        /// Bytes before the rest.
+        after: u64,
+        /// How long it is.
+        length: Duration,
+    },
+}
+
+/// What became of one stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamRead {
+    /// Bytes read, all of them checked.
+    pub bytes: u64,
+    /// When the first byte was read.
+    pub first_byte_at: Option<Duration>,
+    /// When the end was read.
+    pub ended_at: Option<Duration>,
+    /// The offset of the first byte that was wrong.
+    pub wrong_at: Option<u64>,
+    /// How it failed, if it did.
+    pub error: Option<StreamError>,
+}
+
+/// The client.
+#[derive(Debug)]
+pub struct Reader {
+    spec: ReaderSpec,
+    session: Option<SessionHandle>,
+    /// Requests whose stream could not be opened yet.
+    unsent: Vec<Ask>,
+    /// What QUIC has not taken yet of requests.
+    pending: BTreeMap<StreamId, Bytes>,
+    /// Requests whose answer comes on a stream that has not been seen.
+    awaited: Vec<Ask>,
+    streams: BTreeMap<StreamId, Reading>,
+    /// Streams that have, or may have, something to read.
+    readable: BTreeSet<StreamId>,
+    connected_at: Option<Duration>,
+    closed: Option<(Duration, CloseReason)>,
+    paths: Vec<(Duration, PathEvent)>,
+    conflicts: u64,
+}
+
+/// A stream and its reader.
+#[derive(Debug)]
+struct Reading {
+    ask: Ask,
+    read: StreamRead,
+    /// Nothing is read before.
+    rests_until: Duration,
+    has_rested: bool,
+}
+
+impl Reader {
+    /// A reader that has done nothing.
+    #[must_use]
+    pub fn new(spec: ReaderSpec) -> Self {
+        Self {
+            unsent: spec.asks.clone(),
+            spec,
+            session: None,
+            pending: BTreeMap::new(),
+            awaited: Vec::new(),
+            streams: BTreeMap::new(),
+            readable: BTreeSet::new(),
+            connected_at: None,
+            closed: None,
+            paths: Vec::new(),
+            conflicts: 0,
+        }
+    }
+
+    /// The session.
+    #[must_use]
+    pub fn session(&self) -> Option<SessionHandle> {
+        self.session
+    }
+
+    /// When the primary welcomed it.
+    #[must_use]
+    pub fn connected_at(&self) -> Option<Duration> {
+        self.connected_at
+    }
+
+    /// When and why the session ended.
+    #[must_use]
+    pub fn closed(&self) -> Option<&(Duration, CloseReason)> {
+        self.closed.as_ref()
+    }
+
+    /// What happened to its paths, and when.
+    #[must_use]
+    pub fn path_events(&self) -> &[(Duration, PathEvent)] {
+        &self.paths
+    }
+
+    /// Places where two servers differed.
+    #[must_use]
+    pub fn conflicts(&self) -> u64 {
+        self.conflicts
+    }
+
+    /// What became of the streams that carry answers.
+    pub fn streams(&self) -> impl Iterator<Item = (StreamId, &StreamRead)> {
+        let is_answer = |reading: &&Reading| reading.ask.request.bytes != NO_ANSWER;
+        self.streams
+            .iter()
+            .filter(move |(_, reading)| is_answer(reading))
+            .map(|(&stream, reading)| (stream, &reading.read))
+    }
+
+    /// Bytes of answers read so far.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.streams().map(|(_, read)| read.bytes).sum()
+    }
+
+    /// When the last of the answers had been read whole and correct.
+    #[must_use]
+    pub fn done_at(&self) -> Option<Duration> {
+        let whole = |reading: &Reading| {
+            let read = &reading.read;
+            let wanted = reading.ask.request.bytes;
+            let is_whole = wanted == NO_ANSWER || read.bytes == wanted;
+            read.ended_at
+                .filter(|_| is_whole && read.wrong_at.is_none())
+        };
+        if !self.unsent.is_empty() || !self.awaited.is_empty() || self.streams.is_empty() {
+            return None;
+        }
+        let ends: Option<Vec<_>> = self.streams.values().map(whole).collect();
+        ends?.into_iter().max()
+    }
+
+    /// The first fault that it noticed, in words; none of it depends on how fast things went.
+    #[must_use]
+    pub fn fault(&self) -> Option<String> {
+        for (stream, reading) in &self.streams {
+            let (read, wanted) = (&reading.read, reading.ask.request.bytes);
+            if let Some(offset) = read.wrong_at {
+                return Some(format!("stream {stream}: wrong byte at {offset}"));
+            }
+            if let Some(error) = &read.error {
+                return Some(format!("stream {stream}: {error}"));
+            }
+            if read.ended_at.is_some() && wanted != NO_ANSWER && read.bytes != wanted {
+                return Some(format!("stream {stream}: ends at {}", read.bytes));
+            }
+        }
+        let (_, reason) = self.closed.as_ref()?;
+        Some(format!("session closed: {reason}"))
+    }
+
+    fn open_all(&mut self, host: &mut Hosted<'_>) {
+        while let (Some(session), Some(&ask)) = (self.session, self.unsent.first()) {
+            let now = host.moment.now;
+            let Some(mut client) = host.endpoint.client(now, session) else {
+                return;
+            };
+            let Ok(Some(stream)) = client.open_stream() else {
+                return;
+            };
+            self.unsent.remove(0);
+            let request = Bytes::copy_from_slice(&ask.request.encode());
+            self.pending.insert(stream, request);
+            let on_it = match ask.request.answer_on {
+                AnswerOn::SameStream => ask,
+                AnswerOn::OwnStream => {
+                    self.awaited.push(ask);
+                    no_answer()
+                }
+            };
+            self.streams.insert(stream, Reading::new(on_it));
+            self.ask(host, stream);
+        }
+    }
+
+    fn ask(&mut self, host: &mut Hosted<'_>, stream: StreamId) {
+        let client = self
+            .session
+            .and_then(|s| host.endpoint.client(host.moment.now, s));
+        let (Some(mut client), Some(pending)) = (client, self.pending.get_mut(&stream)) else {
+            return;
+        };
+        let written = client.write(stream, pending);
+        if written.is_ok() && !pending.is_empty() {
+            return;
+        }
+        self.pending.remove(&stream);
+        if let Err(error) = written.and_then(|_| client.finish(stream)) {
+            self.fail(stream, error);
+        }
+    }
+
+    fn accept_all(&mut self, host: &mut Hosted<'_>) {
+        while let Some(session) = self.session {
+            let client = host.endpoint.client(host.moment.now, session);
+            let Some(stream) = client.and_then(|mut client| client.accept_stream()) else {
+                return;
+            };
+            // Answers come in the order in which the primary saw the requests; of two in one order
+            // only the lengths differ, so let the ends tell.
+            let ask = if self.awaited.is_empty() {
+                no_answer()
+            } else {
+                self.awaited.remove(0)
+            };
+            self.streams.insert(stream, Reading::new(ask));
+            self.readable.insert(stream);
+            self.read(host, stream);
+        }
+    }
+
+    /// Reads what the pace allows.
+    fn read(&mut self, host: &mut Hosted<'_>, stream: StreamId) {
+        let client = self
+            .session
+            .and_then(|s| host.endpoint.client(host.moment.now, s));
+        let (Some(mut client), Some(reading)) = (client, self.streams.get_mut(&stream)) else {
+            self.readable.remove(&stream);
+            return;
+        };
+        // It was told once more of what had been read to the end.
+        if reading.read.ended_at.is_some() || reading.read.error.is_some() {
+            self.readable.remove(&stream);
+            return;
+        }
+        loop {
+            let room = reading.room(host.moment.time);
+            if room == 0 {
+                return;
+            }
+            let state = client.read(stream, room, &mut |chunk| {
+                reading.take(self.spec.content, stream, &chunk, host.moment.time);
+                ControlFlow::Continue(())
+            });
+            reading.rest(host.moment.time);
+            match state {
+                Ok(ReadState::More) => continue,
+                Ok(ReadState::Blocked) => {}
+                Ok(ReadState::Finished) => reading.read.ended_at = Some(host.moment.time),
+                Err(error) => reading.read.error = Some(error),
+            }
+            self.readable.remove(&stream);
+            return;
+        }
+    }
+
+    /// Every stream tells how it ended, once the session has.
+    fn read_all(&mut self, host: &mut Hosted<'_>) {
+        let open = |(&stream, reading): (&StreamId, &Reading)| {
+            let read = &reading.read;
+            (read.ended_at.is_none() && read.error.is_none()).then_some(stream)
+        };
+        let streams: Vec<_> = self.streams.iter().filter_map(open).collect();
+        for stream in streams {
+            self.read(host, stream);
+        }
+    }
+
+    fn fail(&mut self, stream: StreamId, error: StreamError) {
+        if let Some(reading) = self.streams.get_mut(&stream) {
+            reading.read.error.get_or_insert(error);
+        }
+    }
+
+    fn on_stream(&mut self, host: &mut Hosted<'_>, event: StreamEvent) {
+        match event {
+            StreamEvent::Opened => self.accept_all(host),
+            StreamEvent::Available => self.open_all(host),
+            StreamEvent::Readable(stream) => {
+                self.readable.insert(stream);
+                self.read(host, stream);
+            }
+            StreamEvent::Writable(stream) => self.ask(host, stream),
+            StreamEvent::Stopped { stream, code } => self.fail(stream, StreamError::Stopped(code)),
+            StreamEvent::Finished(_) => {}
+        }
+    }
+}
+
+/// The length of the answer on a stream that carries none.
+const NO_ANSWER: u64 = u64::MAX;
+
+/// What is asked for on a stream whose answer comes elsewhere.
+const fn no_answer() -> Ask {
+    let request = Request {
+        bytes: NO_ANSWER,
+        answer_on: AnswerOn::OwnStream,
+    };
+    Ask {
+        request,
+        pace: Pace::Eager,
+    }
+}
+
+impl Reading {
+    fn new(ask: Ask) -> Self {
+        Self {
+            ask,
+            read: StreamRead::default(),
+            rests_until: Duration::ZERO,
+            has_rested: false,
+        }
+    }
+
+    /// How many bytes may be read now.
+    fn room(&self, time: Duration) -> usize {
+        if time < self.rests_until {
+            return 0;
+        }
+        match self.ask.pace {
+            Pace::Slow { bytes, .. } => bytes,
+            Pace::Rest { after, .. } if !self.has_rested => {
+                usize::try_from(after.saturating_sub(self.read.bytes)).unwrap_or(usize::MAX)
+            }
+            Pace::Eager | Pace::Rest { .. } => usize::MAX,
+        }
+    }
+
+    /// Rests after a read, if it is time to.
+    fn rest(&mut self, time: Duration) {
+        match self.ask.pace {
+            Pace::Slow { every, .. } => self.rests_until = time + every,
+            Pace::Rest { after, length } if !self.has_rested && self.read.bytes >= after => {
+                self.has_rested = true;
+                self.rests_until = time + length;
+            }
+            Pace::Eager | Pace::Rest { .. } => {}
+        }
+    }
+
+    /// Checks bytes.
+    fn take(&mut self, content: Content, stream: StreamId, chunk: &[u8], time: Duration) {
+        let read = &mut self.read;
+        read.first_byte_at.get_or_insert(time);
+        if read.wrong_at.is_none() {
+            read.wrong_at = content.first_difference(stream.0, read.bytes, chunk);
+        }
+        read.bytes += chunk.len() as u64;
+    }
+}
+
+impl App for Reader {
+    fn start(&mut self, host: &mut Hosted<'_>) {
+        let target = self.spec.server.clone();
+        self.session = host.endpoint.connect(host.moment.now, target).ok();
+    }
+
+    fn on_event(&mut self, host: &mut Hosted<'_>, event: Event) {
+        let EventKind::Client(event) = event.kind else {
+            return;
+        };
+        let time = host.moment.time;
+        match event {
+            ClientEvent::Connected => {
+                self.connected_at = Some(time);
+                self.open_all(host);
+            }
+            ClientEvent::Stream(event) => self.on_stream(host, event),
+            ClientEvent::Path(event) => self.paths.push((time, event)),
+            ClientEvent::Conflict { .. } => self.conflicts += 1,
+            ClientEvent::Closed(reason) => {
+                self.closed = Some((time, reason));
+                self.read_all(host);
+            }
+        }
+    }
+
+    fn alarm(&self) -> Option<Duration> {
+        let rests = |stream| self.streams.get(stream).map(|reading| reading.rests_until);
+        self.readable.iter().filter_map(rests).min()
+    }
+
+    fn on_alarm(&mut self, host: &mut Hosted<'_>) {
+        let due: Vec<_> = self.readable.iter().copied().collect();
+        for stream in due {
+            self.read(host, stream);
+        }
+    }
+}

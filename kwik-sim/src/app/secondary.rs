@@ -1,0 +1,250 @@
+//! A secondary that writes what it is granted.
+
+use std::collections::BTreeMap;
+
+use kwik_core::error::{CloseReason, StreamError};
+use kwik_core::event::{Event, EventKind, SecondaryEvent};
+use kwik_core::ids::{GrantId, SegmentId, SessionHandle, StreamId};
+use kwik_core::wire::Extent;
+
+use super::source::{Pumped, Source};
+use crate::content::Content;
+use crate::host::{App, Hosted};
+
+/// What a secondary does.
+#[derive(Clone, Copy, Debug)]
+pub struct SecondarySpec {
+    /// What it writes.
+    pub content: Content,
+    /// How honest it is.
+    pub conduct: Conduct,
+}
+
+/// How a secondary behaves, as far as the endpoint's calls let it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conduct {
+    /// It writes what it is granted; so many bytes if it is left to choose.
+    Honest {
+        /// Bytes written into an open grant.
+        open_bytes: u64,
+    },
+    /// It refuses every grant with this code.
+    Refuses(u64),
+    /// It takes grants and writes nothing.
+    Mute,
+    /// It writes other bytes than the content has.
+    Lies,
+}
+
+impl Conduct {
+    /// Honest, and brief if it is left to choose.
+    pub const HONEST: Self = Self::Honest {
+        open_bytes: 64 << 10,
+    };
+}
+
+/// The secondary.
+pub struct Secondary {
+    spec: SecondarySpec,
+    sessions: BTreeMap<SessionHandle, BTreeMap<GrantId, Work>>,
+    grants: u64,
+    granted_bytes: u64,
+    commands: Vec<Vec<u8>>,
+    raw: Vec<Vec<u8>>,
+    closed: Vec<CloseReason>,
+    errors: Vec<StreamError>,
+}
+
+/// A grant that is being filled.
+struct Work {
+    segment: SegmentId,
+    source: Source,
+    /// The end of the grant is this application's to tell.
+    is_open: bool,
+}
+
+impl Secondary {
+    /// A secondary that has done nothing.
+    #[must_use]
+    pub fn new(spec: SecondarySpec) -> Self {
+        Self {
+            spec,
+            sessions: BTreeMap::new(),
+            grants: 0,
+            granted_bytes: 0,
+            commands: Vec::new(),
+            raw: Vec::new(),
+            closed: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Sessions that are joined.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionHandle> {
+        self.sessions.keys().copied().collect()
+    }
+
+    /// Bytes that it was granted so far, without open grants.
+    #[must_use]
+    pub fn granted_bytes(&self) -> u64 {
+        self.granted_bytes
+    }
+
+    /// Grants that it was given so far.
+    #[must_use]
+    pub fn grants(&self) -> u64 {
+        self.grants
+    }
+
+    /// The commands of these grants.
+    #[must_use]
+    pub fn commands(&self) -> &[Vec<u8>] {
+        &self.commands
+    }
+
+    /// The raw messages that came.
+    #[must_use]
+    pub fn raw(&self) -> &[Vec<u8>] {
+        &self.raw
+    }
+
+    /// Why its sessions ended.
+    #[must_use]
+    pub fn closed(&self) -> &[CloseReason] {
+        &self.closed
+    }
+
+    /// Writes that failed.
+    #[must_use]
+    pub fn errors(&self) -> &[StreamError] {
+        &self.errors
+    }
+
+    fn on_grant(
+        &mut self,
+        host: &mut Hosted<'_>,
+        session: SessionHandle,
+        (grant, stream, extent): (GrantId, StreamId, Extent),
+    ) {
+        let Some(mut secondary) = host.endpoint.secondary(host.moment.now, session) else {
+            return;
+        };
+        let (content, open_bytes) = match self.spec.conduct {
+            Conduct::Honest { open_bytes } => (self.spec.content, open_bytes),
+            Conduct::Lies => (self.spec.content.forged(), 0),
+            Conduct::Mute => return,
+            Conduct::Refuses(code) => {
+                // It may have been revoked meanwhile.
+                let _ = secondary.refuse_grant(grant, code);
+                return;
+            }
+        };
+        let start = extent.range().start();
+        let end = match extent {
+            Extent::Fixed(range) => range.end(),
+            Extent::Open { start } => start + open_bytes,
+        };
+        match secondary.open_segment(grant) {
+            Ok(segment) => {
+                let source = Source::new(content, stream.0, start, end);
+                let works = self.sessions.entry(session).or_default();
+                let work = Work {
+                    segment,
+                    source,
+                    is_open: extent.is_open(),
+                };
+                works.insert(grant, work);
+                self.pump(host, session, grant);
+            }
+            Err(error) => self.errors.push(error),
+        }
+    }
+
+    fn pump(&mut self, host: &mut Hosted<'_>, session: SessionHandle, grant: GrantId) {
+        let Some(works) = self.sessions.get_mut(&session) else {
+            return;
+        };
+        let secondary = host.endpoint.secondary(host.moment.now, session);
+        let (Some(mut secondary), Some(work)) = (secondary, works.get_mut(&grant)) else {
+            return;
+        };
+        let segment = work.segment;
+        let pumped = work
+            .source
+            .pump(|bytes| secondary.write_segment(segment, bytes));
+        if pumped == Ok(Pumped::Blocked) {
+            return;
+        }
+        let is_open = work.is_open;
+        works.remove(&grant);
+        let ended = pumped.and_then(|_| secondary.finish_segment(segment));
+        let ended = ended.and_then(|()| match is_open {
+            true => Ok(secondary.finish_grant(grant)?),
+            false => Ok(()),
+        });
+        if let Err(error) = ended {
+            self.errors.push(error);
+        }
+    }
+
+    fn on_writable(&mut self, host: &mut Hosted<'_>, session: SessionHandle, segment: SegmentId) {
+        let works = self.sessions.get(&session).into_iter().flatten();
+        let grant = works
+            .filter(|(_, work)| work.segment == segment)
+            .map(|(&grant, _)| grant)
+            .next();
+        if let Some(grant) = grant {
+            self.pump(host, session, grant);
+        }
+    }
+
+    fn work(&mut self, session: SessionHandle, grant: GrantId) -> Option<&mut Work> {
+        self.sessions.get_mut(&session)?.get_mut(&grant)
+    }
+}
+
+impl App for Secondary {
+    fn start(&mut self, _: &mut Hosted<'_>) {}
+
+    fn on_event(&mut self, host: &mut Hosted<'_>, event: Event) {
+        let session = event.session;
+        let EventKind::Secondary(event) = event.kind else {
+            return;
+        };
+        match event {
+            SecondaryEvent::Joined => {
+                self.sessions.entry(session).or_default();
+            }
+            SecondaryEvent::Grant {
+                grant,
+                remote_stream_id,
+                extent,
+                command,
+            } => {
+                self.grants += 1;
+                if let Extent::Fixed(range) = extent {
+                    self.granted_bytes += range.len();
+                }
+                self.commands.push(command.to_vec());
+                self.on_grant(host, session, (grant, remote_stream_id, extent));
+            }
+            SecondaryEvent::Raw(message) => self.raw.push(message.to_vec()),
+            SecondaryEvent::Revoked { grant, end } => {
+                if let Some(work) = self.work(session, grant) {
+                    work.source.truncate(end);
+                }
+                self.pump(host, session, grant);
+            }
+            SecondaryEvent::SegmentWritable(segment) => self.on_writable(host, session, segment),
+            SecondaryEvent::Stopped(grant) => {
+                let works = self.sessions.get_mut(&session);
+                works.and_then(|works| works.remove(&grant));
+            }
+            SecondaryEvent::Closed(reason) => {
+                self.sessions.remove(&session);
+                self.closed.push(reason);
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! A run of content on its way into an endpoint.
+//!
+//! Owns how far it has come and the bytes that were made and not yet taken.
+
+use bytes::Bytes;
+
+use crate::content::Content;
+
+/// Bytes made at a time: large enough not to be split needlessly, small enough not to be made in vain.
+const CHUNK_BYTES: u64 = 64 << 10;
+
+/// The bytes from one offset of a stream to another, lowest first.
+pub(super) struct Source {
+    content: Content,
+    stream: u64,
+    /// The offset of the next byte to make.
+    at: u64,
+    end: u64,
+    pending: Bytes,
+}
+
+/// How far it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pumped {
+    /// All was taken.
+    Done,
+    /// No more is taken for now.
+    Blocked,
+}
+
+impl Source {
+    pub(super) fn new(content: Content, stream: u64, start: u64, end: u64) -> Self {
+        Self {
+            content,
+            stream,
+            at: start,
+            end,
+            pending: Bytes::new(),
+        }
+    }
+
+    /// Hands bytes to `write`, which takes some off the front, until it leaves some.
+    pub(super) fn pump<E>(
+        &mut self,
+        mut write: impl FnMut(&mut Bytes) -> Result<usize, E>,
+    ) -> Result<Pumped, E> {
+        loop {
+            if self.pending.is_empty() {
+                let len = self.end.saturating_sub(self.at).min(CHUNK_BYTES);
+                if len == 0 {
+                    return Ok(Pumped::Done);
+                }
+                let len_usize = usize::try_from(len).unwrap_or(0);
+                self.pending = self.content.make(self.stream, self.at, len_usize);
+                self.at += len;
+            }
+            write(&mut self.pending)?;
+            if !self.pending.is_empty() {
+                return Ok(Pumped::Blocked);
+            }
+        }
+    }
+
+    /// Nothing is wanted from `end` on.
+    pub(super) fn truncate(&mut self, end: u64) {
+        let next = self.at - self.pending.len() as u64;
+        let keep = usize::try_from(end.saturating_sub(next)).unwrap_or(usize::MAX);
+        self.pending.truncate(keep);
+        self.at = next + self.pending.len() as u64;
+        self.end = self.end.min(end);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Buf;
+
+    use super::*;
+
+    #[test]
+    fn every_byte_is_offered_once_and_in_order() {
+        let content = Content::new(1);
+        let mut source = Source::new(content, 4, 10, 200_000);
+        let mut taken = Vec::new();
+        loop {
+            let mut room = 7_000;
+            let pumped = source.pump(|bytes| {
+                let take = bytes.len().min(room);
+                room -= take;
+                taken.extend_from_slice(&bytes[..take]);
+                bytes.advance(take);
+                Ok::<_, Infallible>(take)
+            });
+            if pumped == Ok(Pumped::Done) {
+                break;
+            }
+        }
+        assert_eq!(taken, content.make(4, 10, 199_990));
+    }
+
+    #[test]
+    fn a_truncated_source_ends_where_it_was_cut() {
+        for (cut, left) in [(0, 0), (50, 0), (150, 50), (1000, 900)] {
+            let mut source = Source::new(Content::new(1), 4, 0, 1000);
+            let mut taken = 0;
+            let mut take = |room: usize| {
+                source.pump(|bytes| {
+                    let take = bytes.len().min(room);
+                    taken += take;
+                    bytes.advance(take);
+                    Ok::<_, Infallible>(take)
+                })
+            };
+            assert_eq!(take(100), Ok(Pumped::Blocked));
+            source.truncate(cut);
+            let mut rest = 0;
+            let pumped = source.pump(|bytes| {
+                rest += bytes.len();
+                bytes.clear();
+                Ok::<_, Infallible>(0)
+            });
+            assert_eq!((pumped, rest), (Ok(Pumped::Done), left), "cut at {cut}");
+        }
+    }
+}

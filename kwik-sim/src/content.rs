@@ -1,0 +1,122 @@
+//! What the streams of a simulated world carry.
+//!
+//! Owns a keyed function of stream and offset. Whoever writes a byte computes it and whoever reads it
+//! checks it, so a misplaced byte or a leaked header byte is caught without storing a file.
+
+use bytes::Bytes;
+
+use crate::rng::{Chance, GOLDEN, Purpose, mix};
+
+/// The content of all streams of one world.
+#[derive(Clone, Copy, Debug)]
+pub struct Content {
+    key: u64,
+}
+
+impl Content {
+    /// The content that belongs to a seed.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self {
+            key: Chance::new(seed, Purpose::Content, 0).draw(0),
+        }
+    }
+
+    /// Another content, as a liar would write it.
+    #[must_use]
+    pub const fn forged(self) -> Self {
+        Self {
+            key: mix(self.key ^ GOLDEN),
+        }
+    }
+
+    /// The `len` bytes of `stream` from `offset` on.
+    #[must_use]
+    pub fn make(self, stream: u64, offset: u64, len: usize) -> Bytes {
+        let mut bytes = vec![0; len];
+        self.each_word(stream, offset, bytes.len(), |span, word| {
+            bytes[span].copy_from_slice(word);
+            true
+        });
+        bytes.into()
+    }
+
+    /// The offset of the first of `bytes` that is not what `stream` has there.
+    #[must_use]
+    pub fn first_difference(self, stream: u64, offset: u64, bytes: &[u8]) -> Option<u64> {
+        let mut found = None;
+        self.each_word(stream, offset, bytes.len(), |span, word| {
+            let part = &bytes[span.clone()];
+            if part != word {
+                let within = part.iter().zip(word).take_while(|(a, b)| a == b).count();
+                found = Some(offset + (span.start + within) as u64);
+            }
+            found.is_none()
+        });
+        found
+    }
+
+    /// Cuts `len` bytes from `offset` on at the borders of the words of the content; hands each part
+    /// its bytes, until told to stop.
+    fn each_word(
+        self,
+        stream: u64,
+        offset: u64,
+        len: usize,
+        mut visit: impl FnMut(std::ops::Range<usize>, &[u8]) -> bool,
+    ) {
+        let key = mix(self.key ^ mix(stream));
+        let mut at = 0;
+        while at < len {
+            let position = offset + at as u64;
+            let word = mix(key ^ (position / 8).wrapping_mul(GOLDEN)).to_le_bytes();
+            let skip = usize::from((position % 8) as u8);
+            let end = len.min(at + 8 - skip);
+            if !visit(at..end, &word[skip..skip + end - at]) {
+                return;
+            }
+            at = end;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_depends_on_stream_and_offset_only() {
+        let content = Content::new(1);
+        let whole = content.make(4, 0, 100);
+        for start in 0..100u8 {
+            for end in start..100 {
+                let (start, end) = (usize::from(start), usize::from(end));
+                let part = content.make(4, start as u64, end - start);
+                assert_eq!(part, whole.slice(start..end));
+            }
+        }
+        assert_ne!(content.make(8, 0, 100), whole);
+        assert_ne!(Content::new(2).make(4, 0, 100), whole);
+    }
+
+    #[test]
+    fn a_single_wrong_byte_is_found_where_it_is() {
+        let content = Content::new(1);
+        for wrong in 0..40 {
+            let mut bytes = content.make(0, 1003, 40).to_vec();
+            assert_eq!(content.first_difference(0, 1003, &bytes), None);
+            bytes[wrong] ^= 1;
+            let found = content.first_difference(0, 1003, &bytes);
+            assert_eq!(found, Some(1003 + wrong as u64));
+        }
+    }
+
+    #[test]
+    fn shifted_content_does_not_pass() {
+        let content = Content::new(1);
+        let bytes = content.make(0, 0, 4096);
+        assert!(content.first_difference(0, 1, &bytes).is_some());
+        assert!(content.first_difference(0, 8, &bytes).is_some());
+        assert!(content.first_difference(1, 0, &bytes).is_some());
+    }
+}

@@ -1,0 +1,186 @@
+//! What runs on a host.
+//!
+//! Owns the joint between a machine of the world and the program on it: [`Node`], anything that takes
+//! and gives datagrams, and [`KwikNode`], a real endpoint with an application. Never sees a link or
+//! another host.
+
+use std::any::Any;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kwik_core::config::Config;
+use kwik_core::endpoint::{Datagram, Endpoint, ServerIdentity, Transmit};
+use kwik_core::event::Event;
+
+use crate::clock::{Clock, Moment};
+
+/// Datagrams that one call of `transmit` may give at most, as with segmentation offload.
+const DATAGRAMS_PER_TRANSMIT: usize = 10;
+
+/// Events that one turn of a host may handle: more means that the program talks to itself.
+const EVENTS_PER_TURN_MAX: usize = 1_000_000;
+
+/// A program that lives on datagrams and deadlines.
+pub trait Node: Any {
+    /// A datagram arrived.
+    fn receive(&mut self, moment: Moment, datagram: Datagram);
+    /// The time given by [`Self::wake_at`] has come, and all datagrams before it were received.
+    fn expire(&mut self, moment: Moment);
+    /// Lets the application act on what happened.
+    fn run(&mut self, moment: Moment);
+    /// Something to send, in `buf[..transmit.size]`.
+    fn transmit(&mut self, moment: Moment, buf: &mut Vec<u8>) -> Option<Transmit>;
+    /// When [`Self::expire`] is to be called, if nothing arrives before.
+    fn wake_at(&mut self, clock: &Clock) -> Option<Duration>;
+}
+
+/// What a program learns when its host starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Birth {
+    /// When.
+    pub moment: Moment,
+    /// Entropy, another at each start.
+    pub entropy: [u8; 32],
+    /// The address of the host.
+    pub addr: SocketAddr,
+}
+
+/// What a host starts, at first and after each crash.
+pub type Program = Box<dyn Fn(&Birth) -> Box<dyn Node>>;
+
+/// An application on an endpoint.
+pub trait App: Any {
+    /// The host has started.
+    fn start(&mut self, host: &mut Hosted<'_>);
+    /// Something happened to a session.
+    fn on_event(&mut self, host: &mut Hosted<'_>, event: Event);
+    /// When [`Self::on_alarm`] is to be called.
+    fn alarm(&self) -> Option<Duration> {
+        None
+    }
+    /// The time of the alarm has come.
+    fn on_alarm(&mut self, host: &mut Hosted<'_>) {
+        let _ = host;
+    }
+}
+
+/// What an application acts on.
+pub struct Hosted<'a> {
+    /// When it acts.
+    pub moment: Moment,
+    /// The endpoint of its host.
+    pub endpoint: &'a mut Endpoint,
+}
+
+/// A real endpoint and its application.
+pub struct KwikNode {
+    endpoint: Endpoint,
+    app: Box<dyn App>,
+    is_started: bool,
+}
+
+impl fmt::Debug for KwikNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KwikNode").finish_non_exhaustive()
+    }
+}
+
+impl KwikNode {
+    /// A program that starts an endpoint and a fresh application on it.
+    ///
+    /// # Panics
+    ///
+    /// The program panics at its start if the identity is not one.
+    pub fn program<A: App>(
+        config: Arc<Config>,
+        identity: Option<ServerIdentity>,
+        app: impl Fn() -> A + 'static,
+    ) -> Program {
+        Box::new(move |birth| {
+            let (config, identity) = (Arc::clone(&config), identity.clone());
+            let endpoint = Endpoint::new(config, identity, birth.entropy, birth.moment.now)
+                .expect("the identities of a world are valid");
+            Box::new(Self {
+                endpoint,
+                app: Box::new(app()),
+                is_started: false,
+            })
+        })
+    }
+
+    /// The application.
+    ///
+    /// # Panics
+    ///
+    /// If it is another one.
+    #[must_use]
+    pub fn app<A: App>(&self) -> &A {
+        let app: &dyn Any = &*self.app;
+        app.downcast_ref().expect("the application has this type")
+    }
+
+    /// The application and the endpoint, to act as the application.
+    ///
+    /// # Panics
+    ///
+    /// If it is another application.
+    pub fn app_mut<A: App>(&mut self, moment: Moment) -> (&mut A, Hosted<'_>) {
+        let app: &mut dyn Any = &mut *self.app;
+        let app = app.downcast_mut().expect("the application has this type");
+        let endpoint = &mut self.endpoint;
+        (app, Hosted { moment, endpoint })
+    }
+
+    /// The endpoint.
+    #[must_use]
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+}
+
+impl Node for KwikNode {
+    fn receive(&mut self, moment: Moment, datagram: Datagram) {
+        self.endpoint.handle_datagram(moment.now, datagram);
+    }
+
+    fn expire(&mut self, moment: Moment) {
+        self.endpoint.handle_timeout(moment.now);
+    }
+
+    fn run(&mut self, moment: Moment) {
+        let mut host = Hosted {
+            moment,
+            endpoint: &mut self.endpoint,
+        };
+        if !self.is_started {
+            self.is_started = true;
+            self.app.start(&mut host);
+        }
+        if self.app.alarm().is_some_and(|at| at <= moment.time) {
+            self.app.on_alarm(&mut host);
+        }
+        for _ in 0..EVENTS_PER_TURN_MAX {
+            let Some(event) = host.endpoint.poll_event() else {
+                return;
+            };
+            self.app.on_event(&mut host, event);
+        }
+        panic!("livelock: events without end at {:?}", moment.time);
+    }
+
+    fn transmit(&mut self, moment: Moment, buf: &mut Vec<u8>) -> Option<Transmit> {
+        self.endpoint
+            .poll_transmit(moment.now, DATAGRAMS_PER_TRANSMIT, buf)
+    }
+
+    fn wake_at(&mut self, clock: &Clock) -> Option<Duration> {
+        let alarm = self.app.alarm();
+        if !self.is_started {
+            return Some(clock.time());
+        }
+        let timer = self.endpoint.poll_timeout().map(|d| clock.time_of(d.at));
+        timer.into_iter().chain(alarm).min()
+    }
+}

@@ -1,0 +1,25 @@
+//! Whole lives of simulated worlds: what the system promises, seen from the applications.
+
+mod api;
+mod determinism;
+mod faults;
+mod forgery;
+mod goodput;
+mod isolation;
+mod raw;
+mod scenarios;
+
+use std::time::Duration;
+
+use kwik_sim::link::LinkSpec;
+
+/// A second.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A link that loses so many of a million datagrams.
+fn lossy(loss_ppm: u32) -> LinkSpec {
+    LinkSpec {
+        loss_ppm,
+        ..LinkSpec::default()
+    }
+}

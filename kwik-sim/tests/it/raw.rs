@@ -1,0 +1,403 @@
+//! A peer that speaks QUIC and sends what it likes: the wire without the rules.
+//!
+//! Owns a quinn-proto endpoint, as a server or as a client, and a script that is told of each control
+//! frame. The codecs are kwik-core's own; everything else is up to the script.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kwik_core::endpoint::{Datagram, Transmit};
+use kwik_core::wire::{ControlFrame, Decoder, SegmentHeader};
+use kwik_sim::clock::{Clock, Moment};
+use kwik_sim::host::{Birth, Node, Program};
+use kwik_sim::identity::{Identity, SERVER_NAME};
+use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::{
+    ClientConfig, Connection, ConnectionError, ConnectionHandle, DatagramEvent, Dir, Endpoint,
+    EndpointConfig, Event, ServerConfig, StreamEvent, StreamId, VarInt,
+};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+
+const ALPN: &[u8] = b"kwik/1";
+const EXPORTER_LABEL: &[u8] = b"EXPORTER-kwik/1-join";
+
+/// What a script is told.
+pub(crate) enum Cue {
+    /// The connection stands, and so does its control carrier.
+    Up,
+    /// A control frame came.
+    Frame(ControlFrame),
+}
+
+/// What the peer does.
+pub(crate) type Script = Rc<dyn Fn(&mut Line<'_>, &Cue)>;
+
+/// A connection, as a script handles it.
+pub(crate) struct Line<'a> {
+    /// When.
+    pub(crate) moment: Moment,
+    connection: &'a mut Connection,
+    control: StreamId,
+}
+
+/// How a segment ends.
+#[derive(Clone, Copy)]
+pub(crate) enum End {
+    Finish,
+    Reset,
+    Open,
+}
+
+impl Line<'_> {
+    /// Sends a control frame.
+    pub(crate) fn send(&mut self, frame: &ControlFrame) {
+        self.send_bytes(&frame.encode());
+    }
+
+    /// Sends bytes on the control carrier.
+    pub(crate) fn send_bytes(&mut self, bytes: &[u8]) {
+        let written = self.connection.send_stream(self.control).write(bytes);
+        assert_eq!(written, Ok(bytes.len()), "control has room");
+    }
+
+    /// Opens a unidirectional stream, writes, ends it.
+    pub(crate) fn uni(&mut self, bytes: &[u8], end: End) {
+        let stream = self.connection.streams().open(Dir::Uni);
+        let stream = stream.expect("there is credit for a segment");
+        let mut send = self.connection.send_stream(stream);
+        assert_eq!(send.write(bytes), Ok(bytes.len()), "a segment has room");
+        match end {
+            End::Finish => send.finish().expect("open"),
+            End::Reset => send.reset(VarInt::from_u32(1)).expect("open"),
+            End::Open => {}
+        }
+    }
+
+    /// Sends a whole segment.
+    pub(crate) fn segment(&mut self, header: SegmentHeader, body: &[u8]) {
+        self.uni(&[&header.encode()[..], body].concat(), End::Finish);
+    }
+
+    /// Whether the other end lets this one open a bidirectional stream.
+    pub(crate) fn can_open_bidi(&mut self) -> bool {
+        self.connection.streams().open(Dir::Bi).is_some()
+    }
+
+    /// What both ends of this connection know and nobody else.
+    pub(crate) fn exporter(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        let session = self.connection.crypto_session();
+        let exported = session.export_keying_material(&mut bytes, EXPORTER_LABEL, &[]);
+        assert!(exported.is_ok(), "the handshake is done");
+        bytes
+    }
+}
+
+/// The peer.
+pub(crate) struct RawPeer {
+    endpoint: Endpoint,
+    lines: BTreeMap<usize, Held>,
+    script: Script,
+    responses: VecDeque<(Transmit, Vec<u8>)>,
+    /// All control frames that came.
+    pub(crate) frames: Vec<ControlFrame>,
+    /// The application error codes with which the other end closed connections.
+    pub(crate) closed_with: Vec<u64>,
+}
+
+struct Held {
+    connection: Connection,
+    control: Option<StreamId>,
+    decoder: Decoder,
+}
+
+impl RawPeer {
+    /// A server with this identity.
+    pub(crate) fn server(identity: Identity, script: Script) -> Program {
+        Box::new(move |birth| {
+            let config = server_config(&identity);
+            Box::new(Self::new(birth, Some(Arc::new(config)), &script))
+        })
+    }
+
+    /// A client that dials this server, whoever it is.
+    pub(crate) fn client(server: SocketAddr, script: Script) -> Program {
+        Box::new(move |birth| {
+            let mut peer = Self::new(birth, None, &script);
+            let (handle, connection) = peer
+                .endpoint
+                .connect(
+                    birth.moment.now.monotonic,
+                    client_config(),
+                    server,
+                    SERVER_NAME,
+                )
+                .expect("the address is valid");
+            peer.hold(handle, connection);
+            Box::new(peer)
+        })
+    }
+
+    fn new(birth: &Birth, server: Option<Arc<ServerConfig>>, script: &Script) -> Self {
+        let config = Arc::new(EndpointConfig::default());
+        Self {
+            endpoint: Endpoint::new(config, server, true, Some(birth.entropy)),
+            lines: BTreeMap::new(),
+            script: Rc::clone(script),
+            responses: VecDeque::new(),
+            frames: Vec::new(),
+            closed_with: Vec::new(),
+        }
+    }
+
+    fn hold(&mut self, handle: ConnectionHandle, connection: Connection) {
+        let held = Held {
+            connection,
+            control: None,
+            decoder: Decoder::new(),
+        };
+        self.lines.insert(handle.0, held);
+    }
+
+    fn respond(&mut self, transmit: &quinn_proto::Transmit, buf: Vec<u8>) {
+        self.responses.push_back((convert(transmit), buf));
+    }
+
+    /// Lets one connection say what happened; whether anything did.
+    fn poll(&mut self, handle: usize, moment: Moment) -> bool {
+        let Some(held) = self.lines.get_mut(&handle) else {
+            return false;
+        };
+        let mut is_busy = false;
+        while let Some(event) = held.connection.poll_endpoint_events() {
+            is_busy = true;
+            if let Some(event) = self.endpoint.handle_event(ConnectionHandle(handle), event) {
+                held.connection.handle_event(event);
+            }
+        }
+        while let Some(event) = self
+            .lines
+            .get_mut(&handle)
+            .and_then(|h| h.connection.poll())
+        {
+            is_busy = true;
+            self.on_event(handle, moment, event);
+        }
+        is_busy
+    }
+
+    fn on_event(&mut self, handle: usize, moment: Moment, event: Event) {
+        let Some(held) = self.lines.get_mut(&handle) else {
+            return;
+        };
+        match event {
+            Event::Connected if held.connection.side().is_client() => {
+                held.control = held.connection.streams().open(Dir::Bi);
+                self.cue(handle, moment, &Cue::Up);
+            }
+            Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => {
+                held.control = held.connection.streams().accept(Dir::Bi);
+                self.cue(handle, moment, &Cue::Up);
+                self.read_control(handle, moment);
+            }
+            Event::Stream(StreamEvent::Readable { id }) if held.control == Some(id) => {
+                self.read_control(handle, moment);
+            }
+            Event::ConnectionLost {
+                reason: ConnectionError::ApplicationClosed(close),
+            } => self.closed_with.push(close.error_code.into_inner()),
+            _ => {}
+        }
+    }
+
+    fn read_control(&mut self, handle: usize, moment: Moment) {
+        let Some(held) = self.lines.get_mut(&handle) else {
+            return;
+        };
+        let Some(control) = held.control else { return };
+        let mut stream = held.connection.recv_stream(control);
+        if let Ok(mut chunks) = stream.read(true) {
+            while let Ok(Some(chunk)) = chunks.next(usize::MAX) {
+                held.decoder.push(chunk.bytes);
+            }
+            let _ = chunks.finalize();
+        }
+        let next = |peer: &mut Self| {
+            let held = peer.lines.get_mut(&handle)?;
+            held.decoder
+                .poll_frame()
+                .expect("the honest end sends well-formed frames")
+        };
+        while let Some(frame) = next(self) {
+            self.frames.push(frame.clone());
+            self.cue(handle, moment, &Cue::Frame(frame));
+        }
+    }
+
+    fn cue(&mut self, handle: usize, moment: Moment, cue: &Cue) {
+        let script = Rc::clone(&self.script);
+        if let Some(held) = self.lines.get_mut(&handle)
+            && let Some(control) = held.control
+        {
+            let connection = &mut held.connection;
+            let mut line = Line {
+                moment,
+                connection,
+                control,
+            };
+            script(&mut line, cue);
+        }
+    }
+}
+
+impl Node for RawPeer {
+    fn receive(&mut self, moment: Moment, datagram: Datagram) {
+        let (now, mut buf) = (moment.now.monotonic, Vec::new());
+        let (remote, local) = (datagram.remote, datagram.local_ip);
+        let event = self
+            .endpoint
+            .handle(now, remote, local, None, datagram.data, &mut buf);
+        match event {
+            Some(DatagramEvent::ConnectionEvent(handle, event)) => {
+                if let Some(held) = self.lines.get_mut(&handle.0) {
+                    held.connection.handle_event(event);
+                }
+            }
+            Some(DatagramEvent::NewConnection(incoming)) => {
+                match self.endpoint.accept(incoming, now, &mut buf, None) {
+                    Ok((handle, connection)) => self.hold(handle, connection),
+                    Err(error) => {
+                        if let Some(transmit) = error.response {
+                            self.respond(&transmit, buf);
+                        }
+                    }
+                }
+            }
+            Some(DatagramEvent::Response(transmit)) => self.respond(&transmit, buf),
+            None => {}
+        }
+    }
+
+    fn expire(&mut self, moment: Moment) {
+        for held in self.lines.values_mut() {
+            held.connection.handle_timeout(moment.now.monotonic);
+        }
+    }
+
+    fn run(&mut self, moment: Moment) {
+        let handles: Vec<_> = self.lines.keys().copied().collect();
+        for handle in handles {
+            while self.poll(handle, moment) {}
+            if self
+                .lines
+                .get(&handle)
+                .is_some_and(|held| held.connection.is_drained())
+            {
+                self.lines.remove(&handle);
+            }
+        }
+    }
+
+    fn transmit(&mut self, moment: Moment, buf: &mut Vec<u8>) -> Option<Transmit> {
+        if let Some((transmit, bytes)) = self.responses.pop_front() {
+            buf.extend_from_slice(&bytes);
+            return Some(transmit);
+        }
+        let now = moment.now.monotonic;
+        let mut lines = self.lines.values_mut();
+        let transmit = lines.find_map(|held| held.connection.poll_transmit(now, 1, buf))?;
+        Some(convert(&transmit))
+    }
+
+    fn wake_at(&mut self, clock: &Clock) -> Option<Duration> {
+        let timers = self.lines.values_mut();
+        let next = timers
+            .filter_map(|held| held.connection.poll_timeout())
+            .min()?;
+        Some(clock.time_of(next))
+    }
+}
+
+fn convert(transmit: &quinn_proto::Transmit) -> Transmit {
+    Transmit {
+        destination: transmit.destination,
+        ecn: None,
+        size: transmit.size,
+        segment_size: transmit.segment_size,
+        src_ip: None,
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+fn server_config(identity: &Identity) -> ServerConfig {
+    let certificate = CertificateDer::from(identity.certificate_der.clone());
+    let key = PrivatePkcs8KeyDer::from(identity.key_pkcs8_der.clone());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key.into())
+        .expect("the key is that of the certificate");
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let tls = QuicServerConfig::try_from(tls).expect("a suite for Initial packets");
+    ServerConfig::with_crypto(Arc::new(tls))
+}
+
+fn client_config() -> ClientConfig {
+    let mut tls = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Gullible))
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![ALPN.to_vec()];
+    let tls = QuicClientConfig::try_from(tls).expect("a suite for Initial packets");
+    ClientConfig::new(Arc::new(tls))
+}
+
+/// Believes everybody.
+#[derive(Debug)]
+struct Gullible;
+
+impl ServerCertVerifier for Gullible {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}

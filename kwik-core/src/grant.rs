@@ -110,10 +110,6 @@ impl Ledger {
         self.grants.get(&grant)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.grants.is_empty()
-    }
-
     /// Grants of a path that have no final status.
     pub(crate) fn unanswered_on(&self, path: PathId) -> usize {
         self.by_path

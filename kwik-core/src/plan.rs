@@ -266,13 +266,14 @@ impl Planner {
     }
 
     /// Equal pieces in turn. Who has enough to do is waited for; only who cannot take any of what
-    /// is left is passed over.
+    /// is left in the window is passed over, or the window would wait for a hole that it lost.
     fn rotate(&mut self, piece_bytes: u64, offer: Offer<'_>) -> Option<Assignment> {
         let mut order: Vec<&Candidate> = offer.candidates.iter().collect();
         order.sort_by_key(|c| (Some(c.writer) <= self.last_dealt, c.writer));
         for candidate in order {
             let writer = candidate.writer;
-            if self.lowest(&self.avoided(writer, offer)).is_none() {
+            let lowest = self.lowest(&self.avoided(writer, offer));
+            if lowest.is_none_or(|free| free.start() >= offer.window_end) {
                 continue;
             }
             let queued_max = if writer == Writer::Own {

@@ -39,10 +39,21 @@ pub type Hash = [u8; 32];
 pub mod reset {
     /// The file changed while it was served: what arrived is worth nothing.
     pub const FILE_CHANGED: u64 = 1;
-    /// The file could not be read to its end.
-    pub const READ_FAILED: u64 = 2;
-    /// The client gave up.
+    /// The server could not serve it to its end.
+    pub const FAILED: u64 = 2;
+    /// It is not wanted any more.
     pub const CANCELLED: u64 = 3;
+
+    /// What a code says.
+    #[must_use]
+    pub const fn reason(code: u64) -> &'static str {
+        match code {
+            FILE_CHANGED => "the file changed while it was served",
+            FAILED => "the server could not serve it to its end",
+            CANCELLED => "it was cancelled",
+            _ => "it was reset for an unknown reason",
+        }
+    }
 }
 
 /// A name of a file below the root of a server, not longer than [`PATH_BYTES_MAX`]. Whether it stays

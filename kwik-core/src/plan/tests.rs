@@ -86,14 +86,14 @@ impl World {
     }
 
     fn succeed(&mut self, which: usize) {
-        let given = self.given.swap_remove(which);
+        let given = self.given.remove(which);
         self.present.insert(given.range);
         self.planner.on_done(given.writer, given.range);
     }
 
     /// The first `kept` bytes of an assignment come, the rest does not.
     fn fail(&mut self, which: usize, kept: u64, loss: Loss) {
-        let given = self.given.swap_remove(which);
+        let given = self.given.remove(which);
         let cut = given.range.start() + kept.min(given.range.len() - 1);
         self.present.insert(range(given.range.start(), cut));
         let missing = RangeSet::from(range(cut, given.range.end()));
@@ -398,6 +398,42 @@ fn rotation_waits_for_a_slow_writer_and_passes_over_a_dead_one() {
     let dealt = deal(&mut planner, 8 * MIB, &list);
     let order: Vec<Writer> = dealt.iter().map(|next| next.writer).collect();
     assert_eq!(order, [Writer::Own, path(2)]);
+}
+
+#[test]
+fn rotation_does_not_wait_for_a_writer_that_lost_all_that_the_window_shows() {
+    let piece = 64 * KIB;
+    let list = everybody(1);
+    let mut planner = Planner::new(range(0, 64 * MIB), Spread::Rotate { range_bytes: piece });
+    let dealt = deal(&mut planner, 2 * piece, &list);
+    assert_eq!(dealt.len(), 2);
+    planner.on_lost(
+        path(1),
+        dealt[1].range,
+        &RangeSet::from(dealt[1].range),
+        Loss::Barren,
+    );
+    planner.on_done(Writer::Own, dealt[0].range);
+    // It is the primary's turn, then the path's, which must not have the range again.
+    let dealt = deal(&mut planner, 2 * piece, &list);
+    assert_eq!(
+        dealt,
+        [Assignment {
+            writer: Writer::Own,
+            range: range(piece, 2 * piece)
+        }]
+    );
+    planner.on_lost(
+        Writer::Own,
+        dealt[0].range,
+        &RangeSet::from(dealt[0].range),
+        Loss::Excused,
+    );
+    assert_eq!(
+        deal(&mut planner, 2 * piece, &list).len(),
+        1,
+        "both lost it: it is tried again"
+    );
 }
 
 #[test]

@@ -146,7 +146,7 @@ impl ClientSession {
             Input::BidiCredit(_) | Input::UniCredit(_) => {}
             Input::Stopped { carrier, code } => self.on_stopped(cx, carrier, code),
             Input::Finished(carrier) => self.on_finished(carrier),
-            Input::Heard(path) => self.on_heard(cx, path),
+            Input::Heard(path) => self.on_heard(now.monotonic, path),
             Input::Timeout => self.on_timeout(cx),
         }
     }
@@ -334,7 +334,7 @@ impl ClientSession {
     fn on_timeout(&mut self, cx: &mut Cx<'_>) {
         self.on_path_timeouts(cx);
         self.on_grant_timeouts(cx);
-        self.on_hole_timeouts(cx);
+        self.on_hole_timeouts(cx.now.monotonic);
     }
 
     fn channel(&mut self, path: PathId) -> Option<&mut ControlChannel> {

@@ -301,7 +301,9 @@ impl SecondarySession {
         code: u64,
         carriers: &mut dyn Carriers,
     ) -> Result<(), Misuse> {
-        let Some(held) = self.grants.get(&grant) else { return self.check_given(grant) };
+        let Some(held) = self.grants.get(&grant) else {
+            return self.check_given(grant);
+        };
         if !held.written.is_empty() || held.segment.is_some() {
             return self.finish_grant(grant, carriers);
         }
@@ -318,7 +320,11 @@ impl SecondarySession {
     /// again.
     fn check_given(&self, grant: GrantId) -> Result<(), Misuse> {
         let given = self.highest.is_some_and(|highest| grant <= highest);
-        if given { Ok(()) } else { Err(Misuse::UnknownGrant(grant)) }
+        if given {
+            Ok(())
+        } else {
+            Err(Misuse::UnknownGrant(grant))
+        }
     }
 
     /// Says that nothing more comes for a grant.

@@ -3,9 +3,11 @@
 
 mod apps;
 mod content;
+mod forgery;
 mod hand;
 mod net;
 mod regressions;
 mod rng;
+mod scenarios;
 mod script;
 mod world;

@@ -245,7 +245,7 @@ impl ClientSession {
         match end {
             Final::Done { end } => self.tell(cx, grant, GrantOutcome::Done { end }),
             Final::Short { end, missing } => {
-                self.note_lost(cx, stream, &missing);
+                self.note_lost(cx.now.monotonic, stream, &missing);
                 self.tell_lost(cx, grant, reason, end, &missing);
             }
         }
@@ -331,7 +331,7 @@ impl ClientSession {
         if let Some(path) = self.paths.get_mut(path) {
             path.liveness.set_working(true, cx.now.monotonic);
         }
-        self.arm_start(cx, path);
+        self.arm_start(cx.now.monotonic, path);
     }
 
     /// Keeps a frame for a path that has not joined; false if there is no room for it.
@@ -387,8 +387,7 @@ impl ClientSession {
     }
 
     /// Bytes came from a path: its clock begins anew, and its grants have progress to report.
-    pub(super) fn on_path_bytes(&mut self, cx: &mut Cx<'_>, id: PathId, grant: GrantId) {
-        let now = cx.now.monotonic;
+    pub(super) fn on_path_bytes(&mut self, now: Instant, id: PathId, grant: GrantId) {
         let (start, progress) = (
             self.config.client.grant_start_max,
             self.config.client.progress_interval,
@@ -401,8 +400,8 @@ impl ClientSession {
     }
 
     /// The path's clock runs from now on, if it has something to write and may.
-    pub(super) fn arm_start(&mut self, cx: &mut Cx<'_>, id: PathId) {
-        let deadline = cx.now.monotonic + self.config.client.grant_start_max;
+    pub(super) fn arm_start(&mut self, now: Instant, id: PathId) {
+        let deadline = now + self.config.client.grant_start_max;
         if !self.credited_grants(id).is_empty()
             && let Some(path) = self.paths.get_mut(id)
         {

@@ -4,6 +4,7 @@
 //! before it reaches a stream [SEG-5].
 
 use std::ops::ControlFlow;
+use std::time::Instant;
 
 use super::ClientSession;
 use crate::aggregate::{Inserted, Source};
@@ -86,13 +87,13 @@ impl ClientSession {
                     .read(carrier, Order::Any, usize::MAX, &mut |_, _| {
                         ControlFlow::Continue(())
                     });
-                self.on_segment_read(cx, carrier, header, read);
+                self.on_segment_read(cx.now.monotonic, carrier, header, read);
                 Ok(())
             }
             Place::Stream(stream, range) => {
                 let mut landed = Landed::default();
                 let read = self.land(cx.carriers, carrier, header, stream, range, &mut landed);
-                self.on_segment_read(cx, carrier, header, read);
+                self.on_segment_read(cx.now.monotonic, carrier, header, read);
                 self.on_landed(cx, carrier.path, header, stream, landed)
             }
         }
@@ -137,7 +138,7 @@ impl ClientSession {
     }
 
     /// Where a segment of `path` belongs.
-    fn place(&mut self, path: PathId, header: SegmentHeader) -> Result<Place, Violation> {
+    fn place(&self, path: PathId, header: SegmentHeader) -> Result<Place, Violation> {
         match (path == PathId::PRIMARY, header.owner) {
             (true, SegmentOwner::Primary(stream)) => self.place_of_primary(stream),
             (false, SegmentOwner::Grant(grant)) => match self.ledger.authority(path, grant) {
@@ -218,7 +219,7 @@ impl ClientSession {
     /// A carrier was read: forget it at its end.
     fn on_segment_read(
         &mut self,
-        cx: &mut Cx<'_>,
+        now: Instant,
         carrier: CarrierId,
         header: SegmentHeader,
         read: Result<ReadState, CarrierEnd>,
@@ -230,7 +231,7 @@ impl ClientSession {
             }
         }
         if let SegmentOwner::Grant(grant) = header.owner {
-            self.on_path_bytes(cx, carrier.path, grant);
+            self.on_path_bytes(now, carrier.path, grant);
         }
     }
 

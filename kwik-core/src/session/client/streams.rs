@@ -408,13 +408,7 @@ impl ClientSession {
                     self.close_by_violation(Violation::FinalSize(stream));
                     return Err(self.lost_error());
                 }
-                Ok(state) => {
-                    let more = self
-                        .streams
-                        .aggregated(stream)
-                        .is_some_and(AggregatedRecv::has_next);
-                    return Ok(if more { ReadState::More } else { state });
-                }
+                Ok(state) => return self.after_plain_read(cx, stream, state),
                 Err(end) => return Err(self.on_recv_ended(cx, stream, end)),
             }
         }
@@ -428,6 +422,29 @@ impl ClientSession {
             self.move_window(cx, stream);
         }
         self.after_aggregated_read(cx, stream, all)
+    }
+
+    /// The plain part of an aggregated stream was read on: credit follows the reader, and behind the
+    /// part's end the carrier is watched for a reset.
+    fn after_plain_read(
+        &mut self,
+        cx: &mut Cx<'_>,
+        stream: StreamId,
+        state: ReadState,
+    ) -> Result<ReadState, StreamError> {
+        self.move_window(cx, stream);
+        let passed = |recv: &AggregatedRecv| recv.plain_read == recv.plain_end;
+        if self.streams.aggregated(stream).is_some_and(passed)
+            && let Err(violation) = self.read_idle_carrier(cx, stream)
+        {
+            self.close_by_violation(violation);
+            return Err(self.lost_error());
+        }
+        let more = self
+            .streams
+            .aggregated(stream)
+            .is_some_and(AggregatedRecv::has_next);
+        Ok(if more { ReadState::More } else { state })
     }
 
     /// How a read of an aggregated stream ends: with its end, at a hole that nobody fills, or open.
@@ -605,7 +622,7 @@ impl ClientSession {
     fn read_closing(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
         let read = cx
             .carriers
-            .read(stream.into(), Order::Ordered, 1, &mut |_, _| {
+            .read(stream.into(), Order::Ordered, usize::MAX, &mut |_, _| {
                 ControlFlow::Continue(())
             });
         if !matches!(read, Ok(ReadState::Blocked | ReadState::More)) {

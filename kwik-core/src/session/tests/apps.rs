@@ -138,6 +138,8 @@ impl ClientApp {
         if self.accepts && std::mem::take(&mut self.incoming) {
             while let Some(stream) = self.session.accept_stream() {
                 self.read(stream, u64::MAX);
+                // It has nothing to say on it; the session may have closed meanwhile.
+                let _ = self.session.finish(stream, cx.carriers);
             }
             return true;
         }
@@ -245,8 +247,7 @@ impl PrimaryApp {
         match event {
             PrimaryEvent::Stream(StreamEvent::Opened) => {
                 while let Some(stream) = self.session.accept_stream() {
-                    self.requests.insert(stream, (0, false));
-                    self.unread.push(stream);
+                    self.read(stream);
                 }
             }
             PrimaryEvent::Stream(StreamEvent::Readable(stream)) => self.unread.push(*stream),
@@ -279,6 +280,12 @@ impl PrimaryApp {
             | PrimaryEvent::Hole { .. }
             | PrimaryEvent::Closed(_) => {}
         }
+    }
+
+    /// Reads what the client writes on a stream.
+    pub(super) fn read(&mut self, stream: StreamId) {
+        self.requests.insert(stream, (0, false));
+        self.unread.push(stream);
     }
 
     /// Writes the content of a stream at its cursor from now on, which is at `range.start()`.
@@ -357,7 +364,13 @@ impl PrimaryApp {
         match state {
             Ok(ReadState::More) => self.unread.push(stream),
             Ok(ReadState::Blocked) => {}
-            Ok(ReadState::Finished) | Err(_) => *ended = true,
+            Ok(ReadState::Finished) | Err(_) => {
+                *ended = true;
+                if !stream.is_server_opened() {
+                    // Answers go on streams of the primary's own.
+                    let _ = self.session.finish(cx.now, stream, cx.carriers);
+                }
+            }
         }
     }
 

@@ -177,9 +177,8 @@ pub(super) fn join_key() -> JoinKey {
     JoinKey::from_seed(&[5; 32])
 }
 
-/// A ticket for a hand-played client, good for the secondary at a site.
-pub(super) fn ticket(world: &World, site: usize, path: PathId) -> Ticket {
-    let _ = site;
+/// A ticket for a hand-played client, to be issued with the key of a secondary.
+pub(super) fn ticket(world: &World, path: PathId) -> Ticket {
     let issued = world.now().unix_seconds;
     Ticket {
         session: SESSION,

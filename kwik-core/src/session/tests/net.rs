@@ -353,6 +353,13 @@ impl Net {
         flows.filter(|&(_, bytes)| bytes > 0).collect()
     }
 
+    /// Whether bytes of segments are on their way to the client.
+    pub(super) fn brings_segments(&self, id: ConnId) -> bool {
+        self.in_flight(id, Side::Client)
+            .iter()
+            .any(|(stream, _)| direction(*stream) == 1)
+    }
+
     /// Lets the peer of `toward` open so many streams more, whatever `toward` allowed it.
     pub(super) fn force_stream_credit(&mut self, id: ConnId, toward: Side, bidi: u64) {
         let end = self.conns[id.0].end(toward.other());

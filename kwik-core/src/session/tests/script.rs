@@ -151,6 +151,20 @@ impl Script {
         self.flush(carrier, carriers);
     }
 
+    /// Writes bytes on the control carrier of a connection.
+    pub(super) fn write_control(
+        &mut self,
+        path: PathId,
+        bytes: Bytes,
+        carriers: &mut dyn Carriers,
+    ) {
+        let control = CarrierId {
+            path,
+            stream: super::net::CONTROL,
+        };
+        self.write(control, bytes, carriers);
+    }
+
     /// Sends a frame on the control carrier of a connection.
     pub(super) fn send(&mut self, path: PathId, frame: &ControlFrame, carriers: &mut dyn Carriers) {
         self.write(

@@ -225,6 +225,17 @@ impl World {
         }
     }
 
+    /// Lets everything happen that happens now, but stops in the middle of it as soon as `done`;
+    /// whether it came about.
+    pub(super) fn settle_until(&mut self, mut done: impl FnMut(&mut Self) -> bool) -> bool {
+        while !done(self) {
+            if !self.step() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Lets `time` pass, and everything happen in it.
     pub(super) fn advance(&mut self, time: Duration) {
         let until = self.elapsed + time;

@@ -110,12 +110,19 @@ impl World {
         matches!(role, Some(Role::Secondary(app)) if !app.session.is_closed())
     }
 
+    /// How many connections the client is making.
+    pub(in super::super) fn dialing(&self) -> usize {
+        self.actors[CLIENT.0].dialing.len()
+    }
+
     /// The connection that the client has under the name of `path`.
     pub(in super::super) fn conn(&self, path: PathId) -> ConnId {
-        *self.actors[CLIENT.0]
-            .paths
-            .get(&path)
+        self.find_conn(path)
             .expect("the client has this connection")
+    }
+
+    pub(in super::super) fn find_conn(&self, path: PathId) -> Option<ConnId> {
+        self.actors[CLIENT.0].paths.get(&path).copied()
     }
 }
 
@@ -139,8 +146,12 @@ impl World {
 
     /// The primary opens a stream.
     pub(in super::super) fn open_stream(&mut self) -> StreamId {
-        let opened = self.primary(|p, cx| p.session.open_stream(cx.now, cx.carriers));
-        opened.expect("the session is open").expect("stream credit")
+        self.primary(|p, cx| {
+            let opened = p.session.open_stream(cx.now, cx.carriers);
+            let stream = opened.expect("the session is open").expect("stream credit");
+            p.read(stream);
+            stream
+        })
     }
 
     pub(in super::super) fn delegate(

@@ -1,0 +1,496 @@
+//! A hostile primary at an honest client: it is trusted for content, not for the client's network,
+//! and not to keep the protocol.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use smallvec::smallvec;
+
+use crate::carrier::DownCause;
+use crate::error::{CloseReason, code};
+use crate::event::{ClientEvent, PathEvent, SecondaryEvent};
+use crate::ids::{CarrierId, GrantId, PathId, StreamId};
+use crate::session::tests::apps::Service;
+use crate::session::tests::content::content;
+use crate::session::tests::hand::{HandPrimary, SESSION, granted};
+use crate::session::tests::world::{CLIENT, DialFate, Setup, World, span};
+use crate::wire::{
+    Aggregate, ControlFrame, Extent, PathStatus, PathStatusState, Raw, RetirePath, Revoke, Sealed,
+    SegmentHeader, SegmentOwner, Welcome,
+};
+
+/// The first stream that the primary opens.
+const STREAM: StreamId = StreamId(1);
+const CONTROL: CarrierId = CarrierId {
+    path: PathId::PRIMARY,
+    stream: 0,
+};
+const CARRIER: CarrierId = CarrierId {
+    path: PathId::PRIMARY,
+    stream: STREAM.0,
+};
+
+fn welcomed() -> (World, HandPrimary) {
+    let mut world = Setup {
+        scripted_primary: true,
+        ..Setup::default()
+    }
+    .build();
+    let primary = HandPrimary::welcome(&mut world);
+    world.settle();
+    (world, primary)
+}
+
+/// A client with one joined secondary, whose path is `PathId(1)`, and one aggregated stream.
+fn aggregated() -> (World, HandPrimary, PathId) {
+    let (mut world, mut primary) = welcomed();
+    let path = primary.add_path(&mut world, 1);
+    assert_eq!(HandPrimary::open_stream(&mut world), STREAM);
+    HandPrimary::aggregate(&mut world, STREAM, 0);
+    world.settle();
+    assert!(world.is_joined(1));
+    (world, primary, path)
+}
+
+fn send(world: &mut World, frame: ControlFrame) {
+    HandPrimary::send(world, &frame);
+    world.settle();
+}
+
+/// The client has closed the session with this code, and says so last.
+#[track_caller]
+fn assert_costs_session(mut world: World, code: u64) {
+    world.settle();
+    assert_eq!(
+        world.script(0, |s, _| s.down(PathId::PRIMARY).cloned()),
+        Some(DownCause::ClosedByPeer(code))
+    );
+    world.as_client(CLIENT, |c, _| {
+        let last = c.events.last();
+        assert!(
+            matches!(last, Some(ClientEvent::Closed(CloseReason::Violation(_)))),
+            "{last:?}"
+        );
+    });
+    assert!(!world.is_joined(1), "the secondaries are told too");
+}
+
+#[track_caller]
+fn assert_goes_on(world: &mut World) {
+    world.settle();
+    assert_eq!(
+        world.script(0, |s, _| s.down(PathId::PRIMARY).cloned()),
+        None
+    );
+}
+
+#[test]
+fn nothing_comes_before_welcome_and_welcome_comes_once() {
+    let mut world = Setup {
+        scripted_primary: true,
+        ..Setup::default()
+    }
+    .build();
+    world.settle();
+    send(
+        &mut world,
+        ControlFrame::RetirePath(RetirePath { path: PathId(1) }),
+    );
+    assert_costs_session(world, code::UNEXPECTED);
+    let (mut world, _) = welcomed();
+    send(
+        &mut world,
+        ControlFrame::Welcome(Welcome { session: SESSION }),
+    );
+    assert_costs_session(world, code::UNEXPECTED);
+}
+
+#[test]
+fn frames_of_other_roles_are_violations() {
+    let own = [
+        "WELCOME",
+        "ADD_PATH",
+        "RETIRE_PATH",
+        "AGGREGATE",
+        "GRANT",
+        "REVOKE",
+        "FINAL_SIZE",
+        "RAW",
+    ];
+    for frame in super::frames_but(&own) {
+        let (mut world, _) = welcomed();
+        send(&mut world, frame);
+        assert_costs_session(world, code::UNEXPECTED);
+    }
+}
+
+#[test]
+fn bytes_that_are_no_frame_cost_the_session() {
+    let (mut world, _) = welcomed();
+    let bomb = Bytes::from_static(&[0x20, 0xbf, 0xff, 0xff, 0xff]);
+    world.script(0, |s, cx| {
+        s.write_control(PathId::PRIMARY, bomb, cx.carriers)
+    });
+    assert_costs_session(world, code::ENCODING);
+}
+
+#[test]
+fn the_control_carrier_does_not_end() {
+    let (mut world, _) = welcomed();
+    world.script(0, |s, cx| s.finish(CONTROL, cx.carriers));
+    assert_costs_session(world, code::UNEXPECTED);
+    let (mut world, _) = welcomed();
+    world.script(0, |_, cx| cx.carriers.reset(CONTROL, 7));
+    assert_costs_session(world, code::UNEXPECTED);
+    let (mut world, _) = welcomed();
+    world.script(0, |_, cx| cx.carriers.stop(CONTROL, 7));
+    assert_costs_session(world, code::UNEXPECTED);
+}
+
+#[test]
+fn a_path_id_is_named_once_and_never_zero() {
+    for (id, code) in [(0, code::ENCODING), (1, code::UNEXPECTED)] {
+        let (mut world, mut primary) = welcomed();
+        primary.add_path(&mut world, 1);
+        let frame = primary.add_path_frame(&world, 2, PathId(id));
+        send(&mut world, ControlFrame::AddPath(frame));
+        assert_costs_session(world, code);
+    }
+}
+
+#[test]
+fn a_public_primary_cannot_turn_its_client_against_hosts_near_it() {
+    let (mut world, mut primary) = welcomed();
+    let targets = [
+        "127.0.0.1:4433",
+        "10.0.0.7:4433",
+        "[::1]:4433",
+        "169.254.169.254:8080",
+        "203.0.113.2:22",
+    ];
+    for (index, target) in targets.into_iter().enumerate() {
+        let path = PathId(index as u64 + 1);
+        let addr: SocketAddr = target.parse().expect("an address");
+        // A listening host would be reached if it were dialled.
+        world.sites[1].addr = addr;
+        let mut frame = primary.add_path_frame(&world, 1, path);
+        frame.addrs = smallvec![addr];
+        send(&mut world, ControlFrame::AddPath(frame));
+        let dead = ControlFrame::PathStatus(PathStatus {
+            path,
+            state: PathStatusState::Dead,
+        });
+        assert!(HandPrimary::frames(&mut world).contains(&dead), "{target}");
+    }
+    assert_eq!(world.newest(1), None, "nobody was dialled");
+    assert_goes_on(&mut world);
+}
+
+#[test]
+fn paths_and_dials_are_bounded() {
+    let (mut world, mut primary) = welcomed();
+    world.sites[1].dials = DialFate::Silence;
+    let policy = Setup::default().config.client.dial;
+    for id in 1..=policy.paths_max as u64 + 3 {
+        let frame = primary.add_path_frame(&world, 1, PathId(id));
+        send(&mut world, ControlFrame::AddPath(frame));
+    }
+    assert_eq!(world.dialing(), policy.dials_max);
+    let dead = world.client(|c, _| {
+        c.events
+            .iter()
+            .filter(|event| matches!(event, ClientEvent::Path(PathEvent::Dead(_))))
+            .count()
+    });
+    assert_eq!(dead, 3, "those that found no room");
+    assert_goes_on(&mut world);
+}
+
+#[test]
+fn a_grant_names_a_path_and_a_stream_that_can_exist() {
+    let (mut world, mut primary, path) = aggregated();
+    let mut grant = primary.grant_frame(path, STREAM, Extent::Fixed(span(0, 9)));
+    grant.path = PathId(2);
+    send(&mut world, ControlFrame::Grant(grant));
+    assert_costs_session(world, code::UNEXPECTED);
+    for impossible in [STREAM.0 + 4 * 1000, 4] {
+        let (mut world, mut primary, path) = aggregated();
+        primary.grant(&mut world, path, StreamId(impossible), (0, 9));
+        assert_costs_session(world, code::STREAM);
+    }
+}
+
+#[test]
+fn a_grant_id_is_given_once() {
+    let (mut world, mut primary, path) = aggregated();
+    let grant = primary.grant_frame(path, STREAM, Extent::Fixed(span(0, 9)));
+    send(&mut world, ControlFrame::Grant(grant.clone()));
+    send(&mut world, ControlFrame::Grant(grant));
+    assert_costs_session(world, code::UNEXPECTED);
+}
+
+#[test]
+fn a_grant_needs_an_aggregated_stream() {
+    let (mut world, mut primary, path) = aggregated();
+    let plain = HandPrimary::open_stream(&mut world);
+    world.settle();
+    primary.grant(&mut world, path, plain, (0, 9));
+    assert_costs_session(world, code::UNEXPECTED);
+    let (mut world, mut primary, path) = aggregated();
+    let stream = HandPrimary::open_stream(&mut world);
+    HandPrimary::aggregate(&mut world, stream, 100);
+    primary.grant(&mut world, path, stream, (99, 200));
+    assert_costs_session(world, code::UNEXPECTED);
+}
+
+#[test]
+fn unanswered_grants_of_a_path_are_bounded() {
+    let (mut world, mut primary, path) = aggregated();
+    world.secondary(1, |s, _| s.service = Service::Ignore);
+    let max = Setup::default().config.client.grants_per_path_max as u64;
+    for index in 0..max {
+        primary.grant(&mut world, path, STREAM, (index * 10, index * 10 + 10));
+    }
+    assert_goes_on(&mut world);
+    primary.grant(&mut world, path, STREAM, (9000, 9001));
+    assert_costs_session(world, code::EXCESSIVE_LOAD);
+}
+
+#[test]
+fn orders_about_what_never_was_are_violations() {
+    let sealed = Sealed {
+        seq: 0,
+        bytes: Bytes::from_static(&[0; 20]),
+    };
+    for frame in [
+        ControlFrame::Revoke(Revoke {
+            grant: GrantId(5),
+            end: 0,
+        }),
+        ControlFrame::RetirePath(RetirePath { path: PathId(5) }),
+        ControlFrame::Raw(Raw {
+            path: PathId(5),
+            sealed,
+        }),
+    ] {
+        let (mut world, _, _) = aggregated();
+        send(&mut world, frame);
+        assert_costs_session(world, code::UNEXPECTED);
+    }
+}
+
+#[test]
+fn two_final_sizes_are_a_violation() {
+    let (mut world, _, _) = aggregated();
+    HandPrimary::final_size(&mut world, STREAM, 100);
+    HandPrimary::final_size(&mut world, STREAM, 100);
+    assert_goes_on(&mut world);
+    HandPrimary::final_size(&mut world, STREAM, 101);
+    assert_costs_session(world, code::FINAL_SIZE);
+}
+
+#[test]
+fn a_final_size_below_bytes_that_are_here_is_a_violation() {
+    for (range, read_to) in [((0, 50), u64::MAX), ((0, 50), 0), ((40, 50), 0)] {
+        let (mut world, _, _) = aggregated();
+        world.limit_reader(STREAM, read_to);
+        HandPrimary::segment(&mut world, STREAM, range);
+        world.settle();
+        HandPrimary::final_size(&mut world, STREAM, 49);
+        assert_costs_session(world, code::FINAL_SIZE);
+    }
+}
+
+#[test]
+fn a_plain_stream_has_no_final_size() {
+    let (mut world, _) = welcomed();
+    let stream = HandPrimary::open_stream(&mut world);
+    world.settle();
+    HandPrimary::final_size(&mut world, stream, 9);
+    assert_costs_session(world, code::UNEXPECTED);
+}
+
+#[test]
+fn a_stream_is_aggregated_once_and_from_its_plain_end_on() {
+    let (mut world, _, _) = aggregated();
+    HandPrimary::aggregate(&mut world, STREAM, 0);
+    assert_costs_session(world, code::UNEXPECTED);
+
+    // Plain bytes that were read already lie behind the plain end.
+    let (mut world, _) = welcomed();
+    let stream = HandPrimary::open_stream(&mut world);
+    let plain = content(stream, span(0, 10));
+    world.script(0, |s, cx| s.write(CARRIER, plain, cx.carriers));
+    world.settle();
+    assert_eq!(world.read_to(stream), 10);
+    HandPrimary::aggregate(&mut world, stream, 9);
+    assert_costs_session(world, code::UNEXPECTED);
+
+    // Plain bytes that come later.
+    let (mut world, _, _) = aggregated();
+    let plain = content(STREAM, span(0, 10));
+    world.script(0, |s, cx| s.write(CARRIER, plain, cx.carriers));
+    assert_costs_session(world, code::UNEXPECTED);
+}
+
+#[test]
+fn the_carrier_of_an_aggregated_stream_does_not_end_before_its_content() {
+    let (mut world, _, _) = aggregated();
+    world.script(0, |s, cx| s.finish(CARRIER, cx.carriers));
+    assert_costs_session(world, code::FINAL_SIZE);
+
+    // Nor inside the plain part.
+    let (mut world, _) = welcomed();
+    HandPrimary::open_stream(&mut world);
+    HandPrimary::aggregate(&mut world, STREAM, 10);
+    let plain = content(STREAM, span(0, 9));
+    world.script(0, |s, cx| {
+        s.write(CARRIER, plain, cx.carriers);
+        s.finish(CARRIER, cx.carriers);
+    });
+    assert_costs_session(world, code::FINAL_SIZE);
+}
+
+#[test]
+fn bytes_beyond_the_credit_are_a_violation() {
+    let (mut world, _, _) = aggregated();
+    world.limit_reader(STREAM, 0);
+    let window = Setup::default().config.client.stream_window_bytes;
+    HandPrimary::segment(&mut world, STREAM, (window - 10, window));
+    assert_goes_on(&mut world);
+    HandPrimary::segment(&mut world, STREAM, (window - 10, window + 1));
+    assert_costs_session(world, code::FLOW_CONTROL);
+}
+
+#[test]
+fn a_segment_lies_behind_the_plain_part() {
+    let (mut world, _) = welcomed();
+    HandPrimary::open_stream(&mut world);
+    HandPrimary::aggregate(&mut world, STREAM, 10);
+    HandPrimary::segment(&mut world, STREAM, (9, 20));
+    assert_costs_session(world, code::STREAM);
+}
+
+#[test]
+fn a_primary_does_not_write_by_a_grant() {
+    let (mut world, mut primary, path) = aggregated();
+    let grant = primary.grant(&mut world, path, STREAM, (0, 9));
+    let body = content(STREAM, span(0, 9));
+    world.script(0, |s, cx| {
+        s.segment(
+            PathId::PRIMARY,
+            granted(grant, span(0, 9)),
+            &body,
+            true,
+            cx.carriers,
+        )
+    });
+    assert_costs_session(world, code::UNEXPECTED);
+}
+
+#[test]
+fn a_segment_of_a_stream_that_cannot_exist_is_a_violation() {
+    let (mut world, _, _) = aggregated();
+    HandPrimary::segment(&mut world, StreamId(4 * 1000 + 1), (0, 9));
+    assert_costs_session(world, code::STREAM);
+}
+
+#[test]
+fn a_segment_header_that_cannot_be_decoded_costs_the_session() {
+    let (mut world, _, _) = aggregated();
+    world.script(0, |s, cx| {
+        let carrier = cx
+            .carriers
+            .open_uni(PathId::PRIMARY)
+            .expect("up")
+            .expect("credit");
+        s.write(carrier, Bytes::from_static(&[0xff; 20]), cx.carriers);
+    });
+    assert_costs_session(world, code::ENCODING);
+}
+
+#[test]
+fn offsets_at_the_very_end_do_not_overflow() {
+    let (mut world, _, _) = aggregated();
+    let header = SegmentHeader {
+        owner: SegmentOwner::Primary(STREAM),
+        offset: (1 << 62) - 1,
+    };
+    world.script(0, |s, cx| {
+        s.segment(
+            PathId::PRIMARY,
+            header,
+            &Bytes::from_static(b"xyz"),
+            true,
+            cx.carriers,
+        )
+    });
+    assert_costs_session(world, code::STREAM);
+    let (mut world, _, _) = aggregated();
+    HandPrimary::final_size(&mut world, STREAM, (1 << 62) - 1);
+    assert_goes_on(&mut world);
+}
+
+#[test]
+fn scattered_bytes_do_not_fill_the_clients_memory() {
+    let (mut world, _, _) = aggregated();
+    world.limit_reader(STREAM, 0);
+    let max = Setup::default().config.client.reassembly_ranges_max as u64;
+    for index in 0..=max {
+        let at = 1 + index * 2;
+        HandPrimary::segment(&mut world, STREAM, (at, at + 1));
+        if index % 64 == 63 {
+            world.settle();
+        }
+    }
+    assert_costs_session(world, code::EXCESSIVE_LOAD);
+}
+
+#[test]
+fn streams_that_were_never_shown_are_bounded() {
+    let (mut world, _) = welcomed();
+    let max = u64::from(Setup::default().config.quic.bidi_streams_max);
+    for index in 0..max {
+        let stream = StreamId(index << 2 | 1);
+        HandPrimary::aggregate(&mut world, stream, 0);
+    }
+    assert_goes_on(&mut world);
+    HandPrimary::aggregate(&mut world, StreamId(max << 2 | 1), 0);
+    assert_costs_session(world, code::STREAM);
+}
+
+#[test]
+fn a_flood_of_messages_for_a_path_that_does_not_join_is_bounded() {
+    let (mut world, mut primary) = welcomed();
+    world.sites[1].dials = DialFate::AcceptAfter(Duration::from_secs(1));
+    let path = primary.add_path(&mut world, 1);
+    for _ in 0..200 {
+        let raw = primary.raw_frame(path, &[0; 8000]);
+        send(&mut world, ControlFrame::Raw(raw));
+    }
+    world.advance(Duration::from_secs(2));
+    let came = world.secondary(1, |s, _| {
+        s.events
+            .iter()
+            .filter(|event| matches!(event, SecondaryEvent::Raw(_)))
+            .count()
+    });
+    let room = Setup::default().config.client.outbox_bytes_max;
+    assert!(came > 0 && came <= room / 8000, "{came}");
+    assert_goes_on(&mut world);
+}
+
+#[test]
+fn a_final_size_in_the_aggregate_counts_as_one() {
+    let (mut world, _) = welcomed();
+    HandPrimary::open_stream(&mut world);
+    let frame = Aggregate {
+        stream: STREAM,
+        plain_end: 0,
+        final_size: Some(5),
+    };
+    send(&mut world, ControlFrame::Aggregate(frame));
+    HandPrimary::final_size(&mut world, STREAM, 6);
+    assert_costs_session(world, code::FINAL_SIZE);
+}

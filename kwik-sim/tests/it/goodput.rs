@@ -10,11 +10,7 @@ const BYTES: u64 = 30 << 20;
 
 /// When so many percent had arrived, read or not: the reader waits at holes and then jumps.
 fn at_percent(stage: &mut Stage, percent: u64) -> Duration {
-    let arrived = |stage: &mut Stage| {
-        let paths = stage.paths();
-        paths.iter().map(|path| path.received_bytes).sum::<u64>()
-    };
-    while arrived(stage) < BYTES * percent / 100 {
+    while stage.arrived_bytes() < BYTES * percent / 100 {
         assert!(stage.world.time() < 20 * SECOND, "{percent} % in time");
         stage.world.run_for(Duration::from_millis(1));
     }

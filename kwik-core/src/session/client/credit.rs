@@ -91,7 +91,7 @@ impl ClientSession {
             return;
         };
         let readable = recv.has_next();
-        recv.watch_hole(cx.now.monotonic);
+        recv.watch_reader(cx.now.monotonic);
         if readable {
             self.tell_readable(stream);
         }
@@ -191,7 +191,7 @@ impl ClientSession {
         }
         if let Some(recv) = self.streams.aggregated_mut(stream) {
             recv.on_lost(&bare);
-            recv.watch_hole(now);
+            recv.watch_reader(now);
         }
     }
 

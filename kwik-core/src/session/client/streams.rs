@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::ClientSession;
 use super::recv::AggregatedRecv;
 use crate::carrier::{CarrierEnd, Carriers, Order, ReadState};
+use crate::config::ClientConfig;
 use crate::error::{Misuse, StreamError, Violation};
 use crate::event::{ClientEvent, StreamEvent};
 use crate::ids::{ByteRange, CarrierId, PathId, StreamId};
@@ -157,13 +158,19 @@ impl Streams {
         Ok(comes)
     }
 
-    /// Since when a reader has been waiting at a hole that nobody is to fill, the oldest first.
-    pub(super) fn first_hole_since(&self) -> Option<Instant> {
-        let hole = |stream: &ClientStream| match &stream.recv {
-            RecvHalf::Aggregated(recv) => recv.hole_since(),
+    /// When the first clock of a waiting reader runs out.
+    pub(super) fn reader_deadline(&self, config: &ClientConfig) -> Option<Instant> {
+        let deadline = |stream: &ClientStream| match &stream.recv {
+            RecvHalf::Aggregated(recv) => {
+                let hole = recv.hole_since().map(|since| since + config.hole_max);
+                let wait = recv
+                    .wait_since()
+                    .map(|since| since + config.grant_start_max);
+                [hole, wait].into_iter().flatten().min()
+            }
             RecvHalf::Plain { .. } | RecvHalf::Closing | RecvHalf::Ended => None,
         };
-        self.table.values().filter_map(hole).min()
+        self.table.values().filter_map(deadline).min()
     }
 
     pub(super) fn forget_path(&mut self, path: PathId) {
@@ -464,7 +471,7 @@ impl ClientSession {
         if !all && recv.has_next() {
             return Ok(ReadState::More);
         }
-        recv.watch_hole(cx.now.monotonic);
+        recv.watch_reader(cx.now.monotonic);
         recv.failed_hole()
             .map_or(Ok(ReadState::Blocked), |hole| Err(StreamError::Hole(hole)))
     }

@@ -45,6 +45,7 @@ fn the_end_of_an_aggregated_streams_carrier_is_heard_although_nobody_reads_it() 
     let _primary = HandPrimary::welcome(&mut world);
     world.client(|c, _| c.accepts = false);
     let stream = HandPrimary::open_stream(&mut world);
+    world.settle();
     HandPrimary::aggregate(&mut world, stream, 0);
     HandPrimary::segment(&mut world, stream, (0, 100));
     HandPrimary::final_size(&mut world, stream, 100);

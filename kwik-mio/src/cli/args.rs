@@ -13,7 +13,12 @@ use super::url::KwikUrl;
 
 /// Files from several servers at once, over QUIC.
 #[derive(Debug, Parser)]
-#[command(name = "kwik", version, propagate_version = true)]
+#[command(
+    name = "kwik",
+    version,
+    propagate_version = true,
+    arg_required_else_help = false
+)]
 pub(super) struct Args {
     #[command(subcommand)]
     pub(super) command: Command,

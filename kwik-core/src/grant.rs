@@ -10,6 +10,9 @@ use smallvec::SmallVec;
 use crate::ids::{ByteRange, GrantId, PathId, StreamId};
 use crate::ranges::RangeSet;
 
+/// Ranges in a whole list of what was written [CTL-9].
+const RANGES_PER_LIST_MAX: usize = 16_384;
+
 /// A handful of grants.
 pub(crate) type GrantIds = SmallVec<[GrantId; 4]>;
 
@@ -69,6 +72,9 @@ enum Phase {
 pub(crate) enum Authority {
     /// They belong to this stream and must lie in this range.
     Granted(StreamId, ByteRange),
+    /// As `Granted`, but the grant is reported lost: they count only where a live grant asks for
+    /// them [GRANT-10].
+    Late(StreamId, ByteRange),
     /// The grant has ended: its late bytes are dropped without blame.
     Ended,
     /// No such grant was ever given to this path.
@@ -141,7 +147,8 @@ impl Ledger {
         let given = self.by_path.get(&path).and_then(|grants| grants.highest);
         match self.grants.get(&grant) {
             Some(held) if held.path == path => match held.forwarded {
-                Some(range) => Authority::Granted(held.stream, range),
+                Some(range) if held.is_unanswered() => Authority::Granted(held.stream, range),
+                Some(range) => Authority::Late(held.stream, range),
                 None => Authority::Never,
             },
             // Ids rise over the session, so one at or below the path's highest that is not held has
@@ -181,13 +188,25 @@ impl Ledger {
         }
     }
 
-    /// The secondary says what it has written. The list is whole unless `more` follows.
-    pub(crate) fn on_written(&mut self, grant: GrantId, ranges: &[ByteRange], more: bool) {
+    /// Whether a live grant asks for all of these bytes.
+    pub(crate) fn asks_for(&self, stream: StreamId, range: ByteRange) -> bool {
+        self.on_stream(stream)
+            .any(|(_, held)| held.is_live() && held.range.contains(range))
+    }
+
+    /// How many gaps the bytes of a path have left in its own grants.
+    pub(crate) fn gaps_on(&self, path: PathId) -> usize {
+        self.on_path(path).map(|(_, held)| held.missing.len()).sum()
+    }
+
+    /// The secondary says what it has written. The list is whole unless `more` follows. False if
+    /// the list is longer than any honest one [CTL-9].
+    pub(crate) fn on_written(&mut self, grant: GrantId, ranges: &[ByteRange], more: bool) -> bool {
         let Some(held) = self.grants.get_mut(&grant) else {
-            return;
+            return true;
         };
         if held.written_whole {
-            return;
+            return true;
         }
         let written = held.written.get_or_insert_default();
         for range in ranges {
@@ -203,6 +222,9 @@ impl Ledger {
                 .map(ByteRange::end);
             held.clip(end.unwrap_or(held.range.start()));
         }
+        held.written
+            .as_ref()
+            .is_none_or(|written| written.len() <= RANGES_PER_LIST_MAX)
     }
 
     /// Nothing is wanted at or above `end` any more. True if nothing at all is.
@@ -336,6 +358,11 @@ impl Held {
 
     pub(crate) fn is_forwarded(&self) -> bool {
         self.forwarded.is_some()
+    }
+
+    /// Whether this byte is wanted and not present.
+    pub(crate) fn misses(&self, at: u64) -> bool {
+        ByteRange::with_len(at, 1).is_some_and(|byte| self.missing.overlaps(byte))
     }
 
     /// The lowest byte that is wanted and not present.

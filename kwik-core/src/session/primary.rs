@@ -125,8 +125,8 @@ impl PrimarySession {
             Input::Opened(carrier) => self.on_opened(carrier)?,
             Input::Readable(carrier) => self.on_readable(carrier),
             Input::Writable(carrier) => self.on_writable(carrier, carriers),
-            Input::Stopped { carrier, code } => self.on_stopped(carrier, code, carriers),
-            Input::Finished(carrier) => self.on_finished(carrier),
+            Input::Stopped { carrier, code } => self.on_stopped(now, carrier, code, carriers),
+            Input::Finished(carrier) => self.on_finished(now, carrier),
             Input::BidiCredit(_) => self.on_bidi_credit(),
             Input::UniCredit(_) => self.on_uni_credit(),
             Input::PathDown { cause, .. } => self.desk.on_lost(close_reason(cause)),
@@ -180,19 +180,19 @@ impl PrimarySession {
         }
     }
 
-    fn on_stopped(&mut self, carrier: CarrierId, code: u64, carriers: &mut dyn Carriers) {
+    fn on_stopped(&mut self, now: Now, carrier: CarrierId, code: u64, carriers: &mut dyn Carriers) {
         if carrier.is_bidirectional() {
             self.on_stream_stopped(StreamId(carrier.stream), code, carriers);
         } else {
-            self.on_segment_stopped(carrier, code, carriers);
+            self.on_segment_stopped(now, carrier, code, carriers);
         }
     }
 
-    fn on_finished(&mut self, carrier: CarrierId) {
+    fn on_finished(&mut self, now: Now, carrier: CarrierId) {
         if carrier.is_bidirectional() {
             self.on_stream_finished(carrier);
         } else {
-            self.on_segment_finished(carrier);
+            self.on_segment_finished(now, carrier);
         }
     }
 }

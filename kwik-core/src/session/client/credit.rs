@@ -47,6 +47,8 @@ impl ClientSession {
         if let Some(size) = frame.final_size {
             self.on_final_size(cx, &FinalSize { stream, size })?;
         }
+        // Whoever reads the segments does not read the carrier: a reset would go unnoticed.
+        self.on_stream_readable(cx, stream.into())?;
         self.read_waiting_segments(cx, stream)
     }
 
@@ -89,7 +91,7 @@ impl ClientSession {
             return;
         };
         let readable = recv.has_next();
-        recv.watch_hole(cx.now.monotonic);
+        recv.watch_reader(cx.now.monotonic);
         if readable {
             self.tell_readable(stream);
         }
@@ -189,7 +191,7 @@ impl ClientSession {
         }
         if let Some(recv) = self.streams.aggregated_mut(stream) {
             recv.on_lost(&bare);
-            recv.watch_hole(now);
+            recv.watch_reader(now);
         }
     }
 

@@ -166,7 +166,7 @@ pub(super) struct Flights {
 pub(super) struct Flight {
     pub(super) writer: WriterId,
     pub(super) stream: StreamId,
-    range: ByteRange,
+    pub(super) range: ByteRange,
 }
 
 impl Flights {
@@ -198,6 +198,13 @@ impl Flights {
         {
             self.forget(carrier);
         }
+    }
+
+    /// Whether something that `writer` wrote is on its way.
+    pub(super) fn has_any_of(&self, writer: WriterId) -> bool {
+        self.by_carrier
+            .values()
+            .any(|flight| flight.writer == writer)
     }
 
     /// Bytes of `stream` that are on their way.

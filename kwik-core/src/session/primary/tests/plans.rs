@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::bench::{Bench, range};
+use super::bench::{Bench, Carrier, bidi, range, uni};
+use crate::carrier::Input;
 use crate::error::{Misuse, StreamError};
 use crate::event::PrimaryEvent;
 use crate::ids::{ByteRange, PathId, SegmentId, StreamId};
@@ -47,11 +48,23 @@ impl Bench {
         own
     }
 
-    /// Writes all of these pieces.
+    /// Writes all of these pieces, and they arrive.
     fn write_own(&mut self, own: &[(ByteRange, SegmentId)]) {
         for (range, segment) in own {
             let written = self.write_segment(*segment, range.len()).expect("written");
             assert_eq!(written as u64, range.len());
+        }
+        self.all_arrives();
+    }
+
+    /// The client has all finished segments.
+    fn all_arrives(&mut self) {
+        let finished = |(id, carrier): (&u64, &Carrier)| {
+            (id & 0b10 != 0 && carrier.finished).then_some(uni(*id))
+        };
+        let arrived: Vec<_> = self.quic.carriers.iter().filter_map(finished).collect();
+        for carrier in arrived {
+            self.input(Input::Finished(carrier));
         }
     }
 
@@ -170,6 +183,23 @@ fn an_own_piece_fills_one_carrier_that_ends_with_it() {
         .finish_segment(segment)
         .expect("it has ended by itself");
     bench.finish(stream).expect("covered");
+}
+
+#[test]
+fn what_quic_has_taken_is_still_to_be_done() {
+    let mut bench = Bench::new();
+    let stream = bench.stream();
+    bench.plan(stream, range(0, 100 * MIB)).expect("planned");
+    bench.max_offset(stream, 8 * MIB);
+    for (range, segment) in bench.own_ranges() {
+        bench.write_segment(segment, range.len()).expect("written");
+    }
+    assert!(
+        bench.own_ranges().is_empty(),
+        "all of it is in the send buffer"
+    );
+    bench.input(Input::Finished(uni(3)));
+    assert_eq!(bench.own_ranges().len(), 1);
 }
 
 #[test]
@@ -385,16 +415,6 @@ fn a_hole_in_a_planned_range_goes_to_the_primary() {
         (grants, own) = (bench.grants(), bench.own_ranges());
     }
     bench.finish(stream).expect("covered");
-    let uni: Vec<u64> = bench
-        .quic
-        .carriers
-        .keys()
-        .copied()
-        .filter(|id| id & 2 != 0)
-        .collect();
-    uni.into_iter().for_each(|id| {
-        bench.input(crate::carrier::Input::Finished(super::bench::uni(id)));
-    });
     let hole = range(300 * KIB, 301 * KIB);
     let ranges = [hole].into_iter().collect();
     bench.client(&ControlFrame::Hole(Hole { stream, ranges }));
@@ -418,7 +438,7 @@ fn a_plan_ends_with_its_stream() {
     bench.max_offset(stream, 8 * MIB);
     let grants = bench.grants();
     let own = bench.own_ranges();
-    bench.stop(super::bench::bidi(stream), 1);
+    bench.stop(bidi(stream), 1);
     bench.events();
     bench.frames();
     for grant in grants {

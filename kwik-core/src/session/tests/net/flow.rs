@@ -101,11 +101,11 @@ impl Flow {
     /// What was written and has not arrived.
     pub(super) fn missing(&self) -> RangeSet {
         match self.out.state {
-            Sending::Open | Sending::Finished => {
+            Sending::Open | Sending::Finished if self.inc.arrived.bytes() < self.out.written => {
                 let all = ByteRange::new(0, self.out.written).expect("below the limit");
                 self.inc.arrived.missing_in(all)
             }
-            Sending::Reset(_) | Sending::Done => RangeSet::new(),
+            Sending::Open | Sending::Finished | Sending::Reset(_) | Sending::Done => RangeSet::new(),
         }
     }
 

@@ -79,6 +79,7 @@ fn serve(session: &PrimarySession, answer: &SendStream, size: u64, content: &'st
     drop(send.with_timeout(PATIENCE).stopped());
 }
 
+/// [FILE-5]
 #[test]
 fn content_without_its_hash_is_not_accepted() {
     let liar = Liar::start(|session, answer| {
@@ -90,6 +91,7 @@ fn content_without_its_hash_is_not_accepted() {
     liar.get().assert_fails(3, "hash");
 }
 
+/// [FILE-5]
 #[test]
 fn content_with_no_hash_at_all_is_not_accepted() {
     let liar = Liar::start(|session, answer| {
@@ -110,6 +112,7 @@ fn content_of_another_size_than_announced_is_not_accepted() {
     }
 }
 
+/// [FILE-6]
 #[test]
 fn a_file_that_changes_meanwhile_is_not_accepted() {
     let liar = Liar::start(|_, answer| {

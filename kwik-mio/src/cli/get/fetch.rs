@@ -174,6 +174,7 @@ fn receive(
     let hash = sink.finish()?;
     let promised = answer.hash()?;
     report.answer_bytes = answer.taken_bytes;
+    // [FILE-5]
     if promised != hash {
         return Err(Failure::unverified(
             "the content does not have the hash that the primary says",

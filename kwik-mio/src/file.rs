@@ -7,7 +7,7 @@
 //! |---|---|---|---|
 //! | [`Request`] [FILE-2] | client → primary | on a stream that the client opens, which it then ends | version u8, path length u16, path |
 //! | [`Answer`] [FILE-3] | primary → client | on the same stream | version u8, code u8; with code 0 also: size u64, content stream u64 |
-//! | [`Hash`] [FILE-5] | primary → client | behind the answer, when the hash is known; the stream ends | BLAKE3 of the content, 32 bytes |
+//! | [`Hash`](type@Hash) [FILE-5] | primary → client | behind the answer, when the hash is known; the stream ends | BLAKE3 of the content, 32 bytes |
 //! | [`Command`] [FILE-7] | primary → secondary | as the command of a grant | version u8, size u64, path length u16, path |
 //!
 //! The content travels on a stream of its own, which the primary opens, so that the offset of a byte

@@ -87,7 +87,7 @@ pub(super) enum SpreadArg {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct GetArgs {
-    /// kwik://HOST[:PORT]/path
+    #[arg(help = "kwik://HOST[:PORT]/path")]
     pub(super) url: KwikUrl,
     /// Where to write the file; `-` for stdout, which is verified only when the exit code is 0
     #[arg(short, long, value_name = "FILE")]

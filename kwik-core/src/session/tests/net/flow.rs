@@ -105,7 +105,9 @@ impl Flow {
                 let all = ByteRange::new(0, self.out.written).expect("below the limit");
                 self.inc.arrived.missing_in(all)
             }
-            Sending::Open | Sending::Finished | Sending::Reset(_) | Sending::Done => RangeSet::new(),
+            Sending::Open | Sending::Finished | Sending::Reset(_) | Sending::Done => {
+                RangeSet::new()
+            }
         }
     }
 

@@ -271,6 +271,9 @@ impl ClientSession {
         landed: Landed,
     ) -> Result<(), Violation> {
         let mut touched = GrantIds::new();
+        // What these bytes say of their writer hangs on the grant as it was when they came.
+        let was_live = matches!(header.owner, SegmentOwner::Grant(grant)
+            if self.ledger.get(grant).is_some_and(Held::is_live));
         for &run in &landed.runs {
             if let Some(recv) = self.streams.aggregated_mut(stream) {
                 self.stats.regranted_bytes += recv.on_present(run);

@@ -28,6 +28,8 @@ pub(super) struct ClientApp {
     pub(super) session: ClientSession,
     pub(super) events: Vec<ClientEvent>,
     pub(super) readers: BTreeMap<StreamId, Reader>,
+    /// Limits of readers whose streams have not come.
+    limits: BTreeMap<StreamId, u64>,
     /// Whether streams of the primary are accepted and read as they come.
     pub(super) accepts: bool,
     incoming: bool,
@@ -50,6 +52,7 @@ impl ClientApp {
             session,
             events: Vec::new(),
             readers: BTreeMap::new(),
+            limits: BTreeMap::new(),
             accepts: true,
             incoming: false,
         }
@@ -133,11 +136,21 @@ impl ClientApp {
         reader.ready = true;
     }
 
+    /// From now on a stream is read up to `limit` and no further, once it is there.
+    pub(super) fn limit(&mut self, stream: StreamId, limit: u64) {
+        if self.readers.contains_key(&stream) {
+            self.read(stream, limit);
+        } else {
+            self.limits.insert(stream, limit);
+        }
+    }
+
     /// Does one thing; false if there is nothing to do.
     pub(super) fn act(&mut self, cx: &mut Cx<'_>, chance: &mut Option<SplitMix>) -> bool {
         if self.accepts && std::mem::take(&mut self.incoming) {
             while let Some(stream) = self.session.accept_stream() {
-                self.read(stream, u64::MAX);
+                let limit = self.limits.remove(&stream).unwrap_or(u64::MAX);
+                self.read(stream, limit);
                 // It has nothing to say on it; the session may have closed meanwhile.
                 let _ = self.session.finish(stream, cx.carriers);
             }
@@ -203,6 +216,9 @@ pub(super) struct PrimaryApp {
     unread: Vec<StreamId>,
     /// Whether ranges that a plan gives to the primary are written.
     pub(super) serves: bool,
+    /// Whether answers go on streams of the primary's own, so that those of the client are finished
+    /// once they were read.
+    pub(super) answers_elsewhere: bool,
 }
 
 /// Bytes that are to be written.
@@ -225,6 +241,7 @@ impl PrimaryApp {
             requests: BTreeMap::new(),
             unread: Vec::new(),
             serves: true,
+            answers_elsewhere: true,
         }
     }
 
@@ -366,8 +383,7 @@ impl PrimaryApp {
             Ok(ReadState::Blocked) => {}
             Ok(ReadState::Finished) | Err(_) => {
                 *ended = true;
-                if !stream.is_server_opened() {
-                    // Answers go on streams of the primary's own.
+                if self.answers_elsewhere && !stream.is_server_opened() {
                     let _ = self.session.finish(cx.now, stream, cx.carriers);
                 }
             }

@@ -343,6 +343,26 @@ impl Net {
         open.map(|(&stream, _)| stream).collect()
     }
 
+    /// Unidirectional carriers that their writer has not ended.
+    pub(super) fn segments_of(&self, id: ConnId) -> Vec<u64> {
+        let carriers = self.conns[id.0].carriers.iter();
+        let open = carriers.filter(|(stream, carrier)| {
+            let mut flows = carrier.flows.iter().flatten();
+            direction(**stream) == 1 && flows.any(|flow| flow.out.state == Sending::Open)
+        });
+        open.map(|(&stream, _)| stream).collect()
+    }
+
+    /// The stream offset in the header of a segment that has not arrived.
+    pub(super) fn segment_offset(&self, id: ConnId, stream: u64) -> u64 {
+        let carrier = &self.conns[id.0].carriers[&stream];
+        let flow = carrier.flows[Side::Client.index()]
+            .as_ref()
+            .expect("a segment of a server");
+        let header = flow.out.head();
+        u64::from_be_bytes(header[8..16].try_into().expect("8 bytes"))
+    }
+
     /// Written bytes that have not arrived, per carrier.
     pub(super) fn in_flight(&self, id: ConnId, toward: Side) -> Vec<(u64, u64)> {
         let carriers = self.conns[id.0].carriers.iter();
@@ -358,6 +378,25 @@ impl Net {
         self.in_flight(id, Side::Client)
             .iter()
             .any(|(stream, _)| direction(*stream) == 1)
+    }
+
+    /// The state of every carrier of a connection, to find out why a test fails.
+    #[expect(dead_code, reason = "for whoever looks for a fault")]
+    pub(super) fn describe(&self, id: ConnId) -> String {
+        let carriers = self.conns[id.0].carriers.iter();
+        let lines = carriers.map(|(stream, carrier)| {
+            let flows = carrier.flows.iter().map(|flow| {
+                flow.as_ref()
+                    .map(|flow| (flow.out.state, flow.out.written, flow.inc.state))
+            });
+            format!("{stream}: {:?}\n", flows.collect::<Vec<_>>())
+        });
+        lines.collect()
+    }
+
+    /// What one end buffers from now on.
+    pub(super) fn limit_send_buffer(&mut self, id: ConnId, side: Side, bytes: u64) {
+        self.conns[id.0].end(side).limits.send_buffer_bytes = bytes;
     }
 
     /// Lets the peer of `toward` open so many streams more, whatever `toward` allowed it.

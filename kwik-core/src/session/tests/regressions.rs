@@ -54,7 +54,7 @@ fn the_end_of_an_aggregated_streams_carrier_is_heard_although_nobody_reads_it() 
         assert_eq!(c.session.accept_stream(), Some(stream));
         c.session.finish(stream, cx.carriers).expect("open");
     });
-    world.limit_reader(stream, u64::MAX);
+    world.client(|c, _| c.read(stream, u64::MAX));
     world.settle();
     assert!(world.is_whole(stream, 100));
     let carrier = CarrierId {

@@ -219,6 +219,11 @@ impl Outgoing {
         self.written - self.acked
     }
 
+    /// What was written first, in one piece.
+    pub(super) fn head(&self) -> Bytes {
+        self.chunks.values().next().cloned().unwrap_or_default()
+    }
+
     fn slice(&self, range: ByteRange) -> Vec<(u64, Bytes)> {
         let mut found = Vec::new();
         for (&start, chunk) in self.chunks.range(..range.end()).rev() {

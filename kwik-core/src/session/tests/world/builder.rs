@@ -82,6 +82,7 @@ impl Setup {
             sequence: 0,
             heard: BTreeMap::new(),
             chance: self.seed.map(SplitMix::new),
+            calls: 0,
             turn: (ConnId(0), Side::Client),
             limits,
         };

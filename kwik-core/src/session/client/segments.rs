@@ -12,7 +12,7 @@ use crate::carrier::{CarrierEnd, Carriers, Order, ReadState};
 use crate::config::Overlap;
 use crate::error::{Violation, code};
 use crate::event::ClientEvent;
-use crate::grant::{Authority, GrantIds};
+use crate::grant::{Authority, GrantIds, Held};
 use crate::ids::{ByteRange, CarrierId, GrantId, OFFSET_LIMIT, PathId, StreamId};
 use crate::ranges::RangeSet;
 use crate::session::Cx;

@@ -12,6 +12,9 @@ const LEN: usize = 3 * BLOCK_BYTES;
 /// Bytes of one operation of the input.
 const OP_BYTES: usize = 6;
 
+/// Operations between two comparisons of everything, which take longer than an operation does.
+const CHECK_INTERVAL: usize = 16;
+
 /// The first three bytes say the policy, the number of ranges and the start; then every
 /// [`OP_BYTES`] are a chunk that arrives or a read. The stream is what a list of bytes would make
 /// of it, and its memory is in bound.
@@ -29,7 +32,7 @@ pub fn aggregate_diff(input: &[u8]) {
         ranges_max: usize::from(ranges),
     };
     let mut pair = Pair::new(usize::from(start), limits);
-    for op in ops.as_chunks::<OP_BYTES>().0 {
+    for (step, op) in ops.as_chunks::<OP_BYTES>().0.iter().enumerate() {
         let &[kind, lie, a, b, c, d] = op;
         let at = usize::from(u16::from_le_bytes([a, b])) % LEN;
         let len = usize::from(u16::from_le_bytes([c, d])) >> (kind >> 3 & 7);
@@ -41,7 +44,10 @@ pub fn aggregate_diff(input: &[u8]) {
                 pair.read(len);
             }
         }
-        pair.check();
+        pair.check_counts();
+        if step % CHECK_INTERVAL == 0 {
+            pair.check();
+        }
     }
     while pair.read(LEN) {}
     pair.check();
@@ -53,6 +59,8 @@ struct Pair {
     /// The model: each byte, and whether the primary vouches for it.
     bytes: Vec<Option<(u8, bool)>>,
     cursor: usize,
+    /// Bytes of the model that are present and not read.
+    unread: u64,
 }
 
 impl Pair {
@@ -62,6 +70,7 @@ impl Pair {
             stream: Reassembly::new(start as u64, limits),
             bytes: vec![None; LEN],
             cursor: start,
+            unread: 0,
         }
     }
 
@@ -82,8 +91,8 @@ impl Pair {
         let rejects = self.limits.overlap == Overlap::Reject && source != Source::Primary;
         let mine = tracks && source == Source::Primary;
         let (mut new, mut duplicate, mut conflicts) = (0, 0, 0);
-        for (place, &byte) in (at..).zip(chunk) {
-            let reopened = !told.reopened.is_empty() && told.reopened.contains(single(place));
+        let reopened = mask(at, chunk.len(), &told.reopened);
+        for ((place, &byte), reopened) in (at..).zip(chunk).zip(reopened) {
             let held = &mut self.bytes[place];
             match held {
                 _ if place < self.cursor => {
@@ -107,10 +116,11 @@ impl Pair {
                     *held = Some((byte, mine));
                 }
             }
-            if reopened {
-                self.bytes[place] = None;
+            if reopened && self.bytes[place].take().is_some() {
+                self.unread -= 1;
             }
         }
+        self.unread += new;
         assert!(rejects || told.reopened.is_empty(), "reopened for nothing");
         assert_eq!(told.new_bytes, new);
         assert_eq!(told.duplicate_bytes, duplicate);
@@ -130,6 +140,7 @@ impl Pair {
             "read other bytes"
         );
         self.cursor += read.len();
+        self.unread -= read.len() as u64;
         let more = self.bytes.get(self.cursor).is_some_and(Option::is_some);
         assert!(!read.is_empty() || max == 0 || !more, "there was a byte");
         !read.is_empty()
@@ -140,8 +151,11 @@ impl Pair {
         received.insert(range(0, self.cursor));
         assert_eq!(self.stream.received(), &received);
         assert_eq!(self.stream.cursor(), self.cursor as u64);
-        let buffered = received.bytes() - self.cursor as u64;
-        assert_eq!(self.stream.buffered_bytes(), buffered);
+    }
+
+    fn check_counts(&self) {
+        let buffered = self.stream.buffered_bytes();
+        assert_eq!(buffered, self.unread);
         let ranges = 128 * self.limits.ranges_max as u64;
         let bound = buffered * 12 / 10 + 2 * BLOCK_BYTES as u64 + ranges + 256;
         assert!(self.stream.pinned_bytes() <= bound, "memory out of bound");
@@ -173,8 +187,14 @@ fn content(at: usize, len: usize, lie: u8) -> Vec<u8> {
         .collect()
 }
 
-fn single(place: usize) -> ByteRange {
-    range(place, place + 1)
+/// Which of the `len` bytes from `at` on are in `set`, all of which is among them.
+fn mask(at: usize, len: usize, set: &RangeSet) -> Vec<bool> {
+    let mut mask = vec![false; len];
+    for place in set.iter() {
+        let start = usize::try_from(place.start()).expect("within the stream") - at;
+        mask[start..][..usize::try_from(place.len()).expect("a chunk")].fill(true);
+    }
+    mask
 }
 
 fn range(start: usize, end: usize) -> ByteRange {

@@ -67,7 +67,12 @@ pub struct ClientConfig {
     pub session_window_bytes: u64,
     /// Credit that every aggregated stream has besides the session's, bytes.
     pub stream_reserve_bytes: u64,
-    /// Disjoint ranges that one stream's reassembly holds.
+    /// Gaps that the bytes of one path may leave in its own grants: lost packets make some, cutting
+    /// bytes apart on purpose makes more.
+    pub gaps_per_path_max: usize,
+    /// Disjoint ranges that one stream's reassembly holds. The last resort: no path may be held to
+    /// account for what others have used up, so it is out of reach of `gaps_per_path_max` of all
+    /// paths.
     pub reassembly_ranges_max: usize,
     /// Which secondaries may be dialled.
     pub dial: DialPolicy,
@@ -124,8 +129,6 @@ pub struct ServerConfig {
     pub clock_skew_max: Duration,
     /// A session whose first frame has not come for so long is closed.
     pub greeting_max: Duration,
-    /// A retired path closes after so long, whatever it still has to do.
-    pub retire_max: Duration,
     /// Paths that have ended and are still listed.
     pub path_history_max: usize,
     /// Largest command or raw message, bytes.
@@ -146,7 +149,7 @@ impl Default for Config {
                 udp_payload_loopback_bytes: 16_000,
                 send_buffer_max_bytes: 16 << 20,
                 bidi_streams_max: 100,
-                segments_max: 128,
+                segments_max: 256,
                 handshakes_max: 1024,
                 connections_max: 16_384,
             },
@@ -163,7 +166,8 @@ impl Default for ClientConfig {
             stream_window_bytes: 8 << 20,
             session_window_bytes: 64 << 20,
             stream_reserve_bytes: 64 << 10,
-            reassembly_ranges_max: 1024,
+            gaps_per_path_max: 2048,
+            reassembly_ranges_max: 32 << 10,
             dial: DialPolicy::default(),
             path_silence_max: Duration::from_millis(1500),
             grant_start_max: Duration::from_secs(5),
@@ -200,7 +204,6 @@ impl Default for ServerConfig {
             ticket_life: Duration::from_secs(60),
             clock_skew_max: Duration::from_secs(5),
             greeting_max: Duration::from_secs(10),
-            retire_max: Duration::from_secs(10),
             path_history_max: 64,
             command_max_bytes: 16 << 10,
             outbox_bytes_max: 1 << 20,

@@ -1,5 +1,7 @@
 //! One stream from several servers, on QUIC: the pure state machine.
 
+// What goes over the wire, in words.
+pub mod protocol;
 // The vocabulary.
 pub mod carrier;
 pub mod config;

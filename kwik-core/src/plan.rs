@@ -20,11 +20,9 @@ use crate::ids::{ByteRange, PathId};
 use crate::ranges::RangeSet;
 
 /// Ranges that a writer has to do at the same time: with one alone it idles for a round trip.
-const QUEUED_TARGET: usize = 2;
-/// The same under [`Spread::Rotate`], whose pieces may be small.
+const QUEUED_MIN: usize = 2;
+/// Pieces of [`Spread::Rotate`] that a writer has to do at the same time; they may be small.
 const QUEUED_ROTATE: usize = 4;
-/// Ranges that the primary itself has to do at the same time: it needs no round trip.
-const QUEUED_OWN: usize = 2;
 /// The first range of a writer whose speed is not known yet.
 const FIRST_BYTES: u64 = 256 << 10;
 /// Smaller ranges would cost more than they bring.
@@ -128,6 +126,7 @@ pub(crate) struct Planner {
 #[derive(Debug, Default)]
 struct Record {
     queued: usize,
+    queued_bytes: u64,
     /// Bytes that it was given and did not bring.
     lost: RangeSet,
     barren_in_a_row: u32,
@@ -169,7 +168,9 @@ impl Planner {
         }?;
         self.todo.remove(next.range);
         self.out.insert(next.range.start(), next);
-        self.record(next.writer).queued += 1;
+        let record = self.record(next.writer);
+        record.queued += 1;
+        record.queued_bytes += next.range.len();
         self.check();
         Some(next)
     }
@@ -247,40 +248,36 @@ impl Planner {
         stranded.then(|| std::mem::take(&mut self.todo))
     }
 
-    /// Lowest range first, to the writer with the least to do, the fastest of them first.
+    /// Lowest range first, to the writer that has done its work soonest.
     fn pull(&self, offer: Offer<'_>) -> Option<Assignment> {
-        let mut order: Vec<&Candidate> = offer
-            .candidates
-            .iter()
-            .filter(|c| c.has_room && self.queued(c.writer) < QUEUED_TARGET)
-            .collect();
-        order.sort_by_key(|c| (self.queued(c.writer), Reverse(c.stint_bytes), c.writer));
+        let mut order: Vec<&Candidate> = offer.candidates.iter().collect();
+        order.sort_by_key(|c| (self.backlog(c), Reverse(c.stint_bytes), c.writer));
         order.into_iter().find_map(|candidate| {
-            let size = self.size(candidate, offer);
-            let range = self.piece(candidate.writer, size, size.min(PIECE_MIN_BYTES), offer)?;
-            Some(Assignment {
-                writer: candidate.writer,
-                range,
-            })
+            let writer = candidate.writer;
+            let target = self.target(candidate, offer);
+            let size = (target / 2).min(PIECE_MAX_BYTES);
+            let is_hungry = self.queued(writer) < QUEUED_MIN
+                || self.queued_bytes(writer).saturating_add(size) <= target;
+            if !is_hungry || !candidate.has_room {
+                return None;
+            }
+            let range = self.piece(writer, size, size.min(PIECE_MIN_BYTES), offer)?;
+            Some(Assignment { writer, range })
         })
     }
 
     /// Equal pieces in turn. Who has enough to do is waited for; only who cannot take any of what
-    /// is left is passed over.
+    /// is left in the window is passed over, or the window would wait for a hole that it lost.
     fn rotate(&mut self, piece_bytes: u64, offer: Offer<'_>) -> Option<Assignment> {
         let mut order: Vec<&Candidate> = offer.candidates.iter().collect();
         order.sort_by_key(|c| (Some(c.writer) <= self.last_dealt, c.writer));
         for candidate in order {
             let writer = candidate.writer;
-            if self.lowest(&self.avoided(writer, offer)).is_none() {
+            let lowest = self.lowest(&self.avoided(writer, offer));
+            if lowest.is_none_or(|free| free.start() >= offer.window_end) {
                 continue;
             }
-            let queued_max = if writer == Writer::Own {
-                QUEUED_OWN
-            } else {
-                QUEUED_ROTATE
-            };
-            if !candidate.has_room || self.queued(writer) >= queued_max {
+            if !candidate.has_room || self.queued(writer) >= QUEUED_ROTATE {
                 return None;
             }
             let range = self.piece(writer, piece_bytes, piece_bytes, offer)?;
@@ -290,19 +287,23 @@ impl Planner {
         None
     }
 
-    /// How large a range the candidate gets: a stint's worth, and never so much that the others
-    /// find no place in the window.
-    fn size(&self, candidate: &Candidate, offer: Offer<'_>) -> u64 {
+    /// How much the candidate should have to do: two stints' worth, and never so much that the
+    /// others find no place in the window.
+    fn target(&self, candidate: &Candidate, offer: Offer<'_>) -> u64 {
         let lowest_todo = self.todo.first().map(ByteRange::start);
         let lowest_out = self.out.keys().next().copied();
         let lowest = lowest_todo.into_iter().chain(lowest_out).min().unwrap_or(0);
         let window = offer.window_end.saturating_sub(lowest);
-        let share = window / (QUEUED_TARGET as u64 * offer.candidates.len().max(1) as u64);
-        candidate
-            .stint_bytes
-            .unwrap_or(FIRST_BYTES)
-            .clamp(PIECE_MIN_BYTES, PIECE_MAX_BYTES)
-            .min(share.max(PIECE_FLOOR_BYTES))
+        let share = window / offer.candidates.len().max(1) as u64;
+        let stint = candidate.stint_bytes.unwrap_or(FIRST_BYTES);
+        let wanted = stint.max(PIECE_MIN_BYTES).saturating_mul(2);
+        wanted.min(share.max(2 * PIECE_FLOOR_BYTES))
+    }
+
+    /// How many stints the candidate has to do, in 1024ths.
+    fn backlog(&self, candidate: &Candidate) -> u128 {
+        let stint = candidate.stint_bytes.unwrap_or(FIRST_BYTES).max(1);
+        u128::from(self.queued_bytes(candidate.writer)) * 1024 / u128::from(stint)
     }
 
     /// The lowest piece that `writer` can take, of `size` bytes if there are so many. While others
@@ -364,6 +365,12 @@ impl Planner {
         self.records.get(&writer).map_or(0, |record| record.queued)
     }
 
+    fn queued_bytes(&self, writer: Writer) -> u64 {
+        self.records
+            .get(&writer)
+            .map_or(0, |record| record.queued_bytes)
+    }
+
     fn is_left_out(&self, writer: Writer) -> bool {
         self.records
             .get(&writer)
@@ -383,6 +390,7 @@ impl Planner {
         self.out.remove(&range.start());
         let record = self.record(writer);
         record.queued = record.queued.saturating_sub(1);
+        record.queued_bytes = record.queued_bytes.saturating_sub(range.len());
         true
     }
 

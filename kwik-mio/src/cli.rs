@@ -4,12 +4,17 @@
 //! what is shown, and the exit code.
 
 mod args;
+mod demo;
 mod failure;
+mod get;
 mod identity;
 mod keygen;
+mod logging;
 mod pin;
 mod private;
 mod random;
+mod serve;
+mod signal;
 mod url;
 
 use std::process::ExitCode;
@@ -37,9 +42,9 @@ pub fn run() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Serve(args) => Ok(()),
-        Command::Get(args) => Ok(()),
+        Command::Serve(args) => serve::run(&args),
+        Command::Get(args) => get::run(args),
         Command::Keygen(args) => keygen::run(&args),
-        Command::Demo(args) => Ok(()),
+        Command::Demo(args) => demo::run(&args),
     }
 }

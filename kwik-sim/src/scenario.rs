@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use kwik_core::carrier::DialTarget;
 use kwik_core::config::Config;
-use kwik_core::endpoint::ClientStats;
+use kwik_core::endpoint::{self, ClientStats};
 use kwik_core::ids::PathId;
 use kwik_core::path::{PathInfo, PathSpec};
 use kwik_core::plan::Spread;
@@ -250,6 +250,11 @@ impl Stage {
         self.on_client(|client| client.paths()).unwrap_or_default()
     }
 
+    /// Bytes that have arrived at the client, whether its application has read them or not.
+    pub fn arrived_bytes(&mut self) -> u64 {
+        self.paths().iter().map(|path| path.received_bytes).sum()
+    }
+
     /// Bytes that a secondary was granted and that have not arrived from it.
     pub fn owed_by(&mut self, index: usize) -> u64 {
         let granted = self.secondary_app(index).granted_bytes();
@@ -259,15 +264,26 @@ impl Stage {
         granted.saturating_sub(arrived.map_or(0, |info| info.received_bytes))
     }
 
-    fn on_client<T>(
-        &mut self,
-        look: impl FnOnce(&mut kwik_core::endpoint::Client<'_>) -> T,
-    ) -> Option<T> {
+    /// Acts as the client's application; `None` without a session.
+    pub fn on_client<T>(&mut self, act: impl FnOnce(&mut endpoint::Client<'_>) -> T) -> Option<T> {
         self.world.act(self.client, |node: &mut KwikNode, moment| {
             let (reader, host) = node.app_mut::<Reader>(moment);
             let session = reader.session()?;
             let mut client = host.endpoint.client(moment.now, session)?;
-            Some(look(&mut client))
+            Some(act(&mut client))
+        })
+    }
+
+    /// Acts as the primary's application in its first session; `None` without one.
+    pub fn on_primary<T>(
+        &mut self,
+        act: impl FnOnce(&mut endpoint::Primary<'_>) -> T,
+    ) -> Option<T> {
+        self.world.act(self.primary, |node: &mut KwikNode, moment| {
+            let (app, host) = node.app_mut::<Primary>(moment);
+            let session = app.sessions().first().copied()?;
+            let mut primary = host.endpoint.primary(moment.now, session)?;
+            Some(act(&mut primary))
         })
     }
 
@@ -414,11 +430,14 @@ pub fn one_lost(terms: &Terms) -> Report {
     let mut stage = terms.setting(2).build();
     let chance = Chance::new(terms.seed, Purpose::Schedule, 0);
     let victim = usize::from(chance.draw(1).is_multiple_of(2));
-    stage.run_until_percent(chance.between(0, 20, 60), terms.limit);
-    while stage.owed_by(victim) < ROTATION_RANGE_BYTES
-        && stage.reader().bytes() < terms.bytes * 75 / 100
-        && stage.world.time() < terms.limit
-    {
+    let percent = |bytes: u64| terms.bytes * bytes / 100;
+    let earliest = percent(chance.between(0, 20, 60));
+    let is_time = |stage: &mut Stage| {
+        let arrived = stage.arrived_bytes();
+        let owes = stage.owed_by(victim) >= ROTATION_RANGE_BYTES;
+        arrived >= earliest && (owes || arrived >= percent(75))
+    };
+    while !is_time(&mut stage) && stage.world.time() < terms.limit {
         stage.world.run_for(Duration::from_millis(2));
     }
     stage.world.crash(stage.secondaries[victim]);

@@ -21,10 +21,6 @@ impl PathState {
         self.0
     }
 
-    pub(crate) const fn has_ended(self) -> bool {
-        self.0.has_ended()
-    }
-
     /// The connection stands. False if that was not awaited.
     pub(crate) fn on_connected(&mut self) -> bool {
         self.step(PathPhase::Dialing, PathPhase::Joining)

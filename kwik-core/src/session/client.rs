@@ -116,11 +116,8 @@ impl ClientSession {
             return None;
         }
         let drain = self.drains.first().map(|&(at, _)| at);
-        let hole = self
-            .streams
-            .first_hole_since()
-            .map(|since| since + self.config.client.hole_max);
-        [self.path_deadline(), drain, hole]
+        let reader = self.streams.reader_deadline(&self.config.client);
+        [self.path_deadline(), drain, reader]
             .into_iter()
             .flatten()
             .min()
@@ -146,7 +143,7 @@ impl ClientSession {
             Input::BidiCredit(_) | Input::UniCredit(_) => {}
             Input::Stopped { carrier, code } => self.on_stopped(cx, carrier, code),
             Input::Finished(carrier) => self.on_finished(carrier),
-            Input::Heard(path) => self.on_heard(cx, path),
+            Input::Heard(path) => self.on_heard(now.monotonic, path),
             Input::Timeout => self.on_timeout(cx),
         }
     }
@@ -334,7 +331,7 @@ impl ClientSession {
     fn on_timeout(&mut self, cx: &mut Cx<'_>) {
         self.on_path_timeouts(cx);
         self.on_grant_timeouts(cx);
-        self.on_hole_timeouts(cx);
+        self.on_hole_timeouts(cx.now.monotonic);
     }
 
     fn channel(&mut self, path: PathId) -> Option<&mut ControlChannel> {

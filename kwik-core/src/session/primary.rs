@@ -47,7 +47,7 @@ pub(crate) struct PrimarySession {
 impl PrimarySession {
     /// The session of a client whose HELLO came on `control`: it is welcomed.
     pub(crate) fn new(
-        now: Now,
+        _now: Now,
         context: Arc<ServerContext>,
         session: SessionId,
         hello: Hello,
@@ -66,8 +66,6 @@ impl PrimarySession {
         new.desk
             .send(&ControlFrame::Welcome(Welcome { session }), carriers);
         new.desk.tell(PrimaryEvent::Accepted);
-        // What came behind HELLO may have been taken off the carrier already.
-        new.handle(now, Input::Readable(new.desk.control.carrier()), carriers);
         new
     }
 
@@ -92,12 +90,10 @@ impl PrimarySession {
         self.desk.poll_event()
     }
 
+    /// Nothing here waits for a time: the client watches over its paths, QUIC over the client.
+    #[expect(clippy::unused_self, reason = "one signature for all roles")]
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        if self.is_closed() {
-            None
-        } else {
-            self.paths.poll_timeout()
-        }
+        None
     }
 
     pub(crate) fn close(&mut self, _now: Now, code: u64, carriers: &mut dyn Carriers) {
@@ -129,15 +125,13 @@ impl PrimarySession {
             Input::Opened(carrier) => self.on_opened(carrier)?,
             Input::Readable(carrier) => self.on_readable(carrier),
             Input::Writable(carrier) => self.on_writable(carrier, carriers),
-            Input::Stopped { carrier, code } => self.on_stopped(carrier, code, carriers),
-            Input::Finished(carrier) => self.on_finished(carrier),
+            Input::Stopped { carrier, code } => self.on_stopped(now, carrier, code, carriers),
+            Input::Finished(carrier) => self.on_finished(now, carrier),
             Input::BidiCredit(_) => self.on_bidi_credit(),
             Input::UniCredit(_) => self.on_uni_credit(),
             Input::PathDown { cause, .. } => self.desk.on_lost(close_reason(cause)),
-            Input::Timeout => self.on_timeout(now, carriers),
-            // The connection to the client was up before the session began, and QUIC's idle
-            // timeout watches over it.
-            Input::PathUp { .. } | Input::Heard(_) => {}
+            // The connection to the client was up before the session began.
+            Input::PathUp { .. } | Input::Heard(_) | Input::Timeout => {}
         }
         Ok(())
     }
@@ -186,19 +180,19 @@ impl PrimarySession {
         }
     }
 
-    fn on_stopped(&mut self, carrier: CarrierId, code: u64, carriers: &mut dyn Carriers) {
+    fn on_stopped(&mut self, now: Now, carrier: CarrierId, code: u64, carriers: &mut dyn Carriers) {
         if carrier.is_bidirectional() {
             self.on_stream_stopped(StreamId(carrier.stream), code, carriers);
         } else {
-            self.on_segment_stopped(carrier, code, carriers);
+            self.on_segment_stopped(now, carrier, code, carriers);
         }
     }
 
-    fn on_finished(&mut self, carrier: CarrierId) {
+    fn on_finished(&mut self, now: Now, carrier: CarrierId) {
         if carrier.is_bidirectional() {
             self.on_stream_finished(carrier);
         } else {
-            self.on_segment_finished(carrier);
+            self.on_segment_finished(now, carrier);
         }
     }
 }

@@ -51,6 +51,8 @@ pub enum Delivery {
         /// Bytes of a range.
         range_bytes: u64,
     },
+    /// Nobody, but for whoever acts as the application: see [`Primary::unanswered`].
+    ByHand,
 }
 
 /// A range that came back.
@@ -71,6 +73,10 @@ pub struct Primary {
     spec: PrimarySpec,
     sessions: BTreeMap<SessionHandle, Session>,
     losses: Vec<Loss>,
+    /// Grants of its own that are done, and where they ended.
+    done: Vec<(GrantId, u64)>,
+    /// Answers that are left to somebody else.
+    unanswered: Vec<(StreamId, u64)>,
     paths: Vec<(Duration, PathEvent)>,
     holes: u64,
     closed: Vec<CloseReason>,
@@ -93,6 +99,8 @@ struct Session {
     /// Answers that the application shares out.
     shared: BTreeMap<StreamId, Shared>,
     grants: BTreeMap<GrantId, (StreamId, PathId, ByteRange)>,
+    /// Answers that are to be handed on.
+    by_hand: Vec<(StreamId, u64)>,
 }
 
 /// An answer that the application shares out.
@@ -113,6 +121,8 @@ impl Primary {
             spec,
             sessions: BTreeMap::new(),
             losses: Vec::new(),
+            done: Vec::new(),
+            unanswered: Vec::new(),
             paths: Vec::new(),
             holes: 0,
             closed: Vec::new(),
@@ -136,6 +146,18 @@ impl Primary {
     #[must_use]
     pub fn losses(&self) -> &[Loss] {
         &self.losses
+    }
+
+    /// Its own grants that are done, and where they ended.
+    #[must_use]
+    pub fn done(&self) -> &[(GrantId, u64)] {
+        &self.done
+    }
+
+    /// The streams, and the lengths, of answers that are given by hand.
+    #[must_use]
+    pub fn unanswered(&self) -> &[(StreamId, u64)] {
+        &self.unanswered
     }
 
     /// What happened to paths, and when.
@@ -175,9 +197,9 @@ impl Primary {
     ) -> Option<T> {
         let session = self.sessions.get_mut(&handle)?;
         let mut primary = host.endpoint.primary(host.moment.now, handle)?;
-        step(session, &mut primary, &self.spec)
-            .map_err(|error| self.errors.push(error))
-            .ok()
+        let result = step(session, &mut primary, &self.spec);
+        self.unanswered.append(&mut session.by_hand);
+        result.map_err(|error| self.errors.push(error)).ok()
     }
 
     fn on_accepted(&mut self, host: &mut Hosted<'_>, handle: SessionHandle) {
@@ -289,6 +311,7 @@ impl Session {
             own: BTreeMap::new(),
             shared: BTreeMap::new(),
             grants: BTreeMap::new(),
+            by_hand: Vec::new(),
         }
     }
 
@@ -360,6 +383,10 @@ impl Session {
                 let command = Bytes::from_static(COMMAND);
                 primary.plan(stream, range, PlanSpec { command, spread })?;
                 primary.finish(stream)
+            }
+            (Delivery::ByHand, Some(_)) => {
+                self.by_hand.push((stream, size));
+                Ok(())
             }
             (Delivery::Delegate { range_bytes }, Some(range)) => {
                 self.shared.insert(stream, Shared::new(range, range_bytes));
@@ -539,7 +566,8 @@ impl App for Primary {
             PrimaryEvent::Accepted => self.on_accepted(host, handle),
             PrimaryEvent::Stream(event) => self.on_stream(host, handle, event),
             PrimaryEvent::Path(event) => self.on_path(host, handle, event),
-            PrimaryEvent::GrantDone { grant, .. } => {
+            PrimaryEvent::GrantDone { grant, end } => {
+                self.done.push((grant, end));
                 self.with(host, handle, |session, primary, _| {
                     session.grants.remove(&grant);
                     session.share(primary)

@@ -269,6 +269,11 @@ impl Reader {
             self.readable.remove(&stream);
             return;
         };
+        // It was told once more of what had been read to the end.
+        if reading.read.ended_at.is_some() || reading.read.error.is_some() {
+            self.readable.remove(&stream);
+            return;
+        }
         loop {
             let room = reading.room(host.moment.time);
             if room == 0 {

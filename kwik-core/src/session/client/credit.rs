@@ -1,6 +1,8 @@
 //! When servers are told how far they may write, and what follows from bytes that arrived or were
 //! read.
 
+use std::time::Instant;
+
 use super::ClientSession;
 use super::recv::AggregatedRecv;
 use super::window::StreamWindow;
@@ -9,7 +11,7 @@ use crate::error::Violation;
 use crate::ids::{PathId, StreamId};
 use crate::ranges::RangeSet;
 use crate::session::Cx;
-use crate::wire::{Aggregate, ControlFrame, FinalSize, MaxOffset, StreamDone};
+use crate::wire::{Aggregate, ControlFrame, FinalSize, LostReason, MaxOffset, StreamDone};
 
 impl ClientSession {
     /// AGGREGATE: the stream's new bytes travel in segments from now on.
@@ -75,7 +77,7 @@ impl ClientSession {
             .map(|(id, _)| id)
             .collect();
         for grant in beyond {
-            self.shrink(cx, grant, frame.size, crate::wire::LostReason::Revoked);
+            self.shrink(cx, grant, frame.size, LostReason::Revoked);
         }
         self.on_stream_progress(cx, stream);
         Ok(())
@@ -89,7 +91,7 @@ impl ClientSession {
             return;
         };
         let readable = recv.has_next();
-        recv.watch_hole(cx.now.monotonic);
+        recv.watch_reader(cx.now.monotonic);
         if readable {
             self.tell_readable(stream);
         }
@@ -146,9 +148,9 @@ impl ClientSession {
     }
 
     /// Tells the primary, and each path whose grants reach past what it was told last, how far they
-    /// may write: when a quarter of the window has opened, or a server has no credit left at all.
+    /// may write: when a sixteenth of the window has opened, or a server has no credit left at all.
     fn tell_credit(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
-        let step = self.config.client.stream_window_bytes / 4;
+        let step = self.config.client.stream_window_bytes / 16;
         let mut paths = vec![(PathId::PRIMARY, u64::MAX)];
         for (_, held) in self.ledger.on_stream(stream) {
             if held.is_live() && held.is_forwarded() {
@@ -174,13 +176,13 @@ impl ClientSession {
                 self.send_primary(cx, &frame);
             } else {
                 self.send_secondary(cx, path, &frame);
-                self.arm_start(cx, path);
+                self.arm_start(cx.now.monotonic, path);
             }
         }
     }
 
     /// Bytes of lost grants: who waits for them, and what came of them, is watched from here on.
-    pub(super) fn note_lost(&mut self, cx: &mut Cx<'_>, stream: StreamId, missing: &RangeSet) {
+    pub(super) fn note_lost(&mut self, now: Instant, stream: StreamId, missing: &RangeSet) {
         let mut bare = missing.clone();
         for (_, held) in self.ledger.on_stream(stream) {
             if held.is_live() {
@@ -189,13 +191,13 @@ impl ClientSession {
         }
         if let Some(recv) = self.streams.aggregated_mut(stream) {
             recv.on_lost(&bare);
-            recv.watch_hole(cx.now.monotonic);
+            recv.watch_reader(now);
         }
     }
 
     /// Wakes readers whose hole is older than allowed.
-    pub(super) fn on_hole_timeouts(&mut self, cx: &mut Cx<'_>) {
-        let Some(limit) = cx.now.monotonic.checked_sub(self.config.client.hole_max) else {
+    pub(super) fn on_hole_timeouts(&mut self, now: Instant) {
+        let Some(limit) = now.checked_sub(self.config.client.hole_max) else {
             return;
         };
         let late: Vec<StreamId> = self

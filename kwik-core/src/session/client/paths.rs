@@ -152,7 +152,7 @@ impl ClientSession {
         self.paths
             .live
             .insert(path, ClientPath::new(target, frame.ticket, silence_max));
-        self.dial_next(cx);
+        self.dial_next(cx.now.monotonic);
         Ok(())
     }
 
@@ -165,7 +165,7 @@ impl ClientSession {
     }
 
     /// Starts waiting dials, as many as the policy allows at once.
-    fn dial_next(&mut self, cx: &mut Cx<'_>) {
+    fn dial_next(&mut self, now: Instant) {
         let policy = &self.config.client.dial;
         let mut dialing = self
             .paths
@@ -179,7 +179,7 @@ impl ClientSession {
             }
             if path.state.phase() == PathPhase::Dialing && path.dial_deadline.is_none() {
                 tracing::debug!(path = %id, addr = %path.target.addr, "dialling a secondary");
-                path.dial_deadline = Some(cx.now.monotonic + policy.dial_deadline);
+                path.dial_deadline = Some(now + policy.dial_deadline);
                 self.outputs.push_back(Output::Dial {
                     path: id,
                     target: path.target.clone(),
@@ -236,7 +236,7 @@ impl ClientSession {
         for frame in waiting {
             self.forward(cx, id, frame);
         }
-        self.dial_next(cx);
+        self.dial_next(cx.now.monotonic);
         Ok(())
     }
 
@@ -312,7 +312,7 @@ impl ClientSession {
         // The end comes before what it costs, so that nobody grants those ranges to this path again.
         self.tell_path_ended(cx, id, phase);
         self.lose_grants_of(cx, id, LostReason::Path);
-        self.dial_next(cx);
+        self.dial_next(cx.now.monotonic);
     }
 
     fn tell_path_ended(&mut self, cx: &mut Cx<'_>, id: PathId, phase: PathPhase) {
@@ -335,8 +335,7 @@ impl ClientSession {
     }
 
     /// A datagram arrived on `heard`: its silence is over, and that of the others counts.
-    pub(super) fn on_heard(&mut self, cx: &mut Cx<'_>, heard: PathId) {
-        let now = cx.now.monotonic;
+    pub(super) fn on_heard(&mut self, now: Instant, heard: PathId) {
         for (&id, path) in &mut self.paths.live {
             if id == heard {
                 path.liveness.on_heard(now);

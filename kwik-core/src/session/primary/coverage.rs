@@ -42,7 +42,10 @@ impl Coverage {
 
     /// How many bytes at the beginning of `range` nobody else is to write.
     pub(super) fn free_bytes(&self, range: ByteRange) -> u64 {
-        let border = |set: &RangeSet| set.within(range).first().map_or(range.end(), |r| r.start());
+        let border = |set: &RangeSet| {
+            let first = set.within(range).first();
+            first.map_or_else(|| range.end(), ByteRange::start)
+        };
         border(&self.granted).min(border(&self.planned)) - range.start()
     }
 

@@ -153,7 +153,7 @@ impl PrimarySession {
         self.check_appendable(stream)?;
         self.check_cursor_moves(stream)?;
         let bad = Misuse::BadRange(ByteRange::from(offset));
-        let byte = ByteRange::with_len(offset, 1).ok_or(bad.clone())?;
+        let byte = ByteRange::with_len(offset, 1).ok_or_else(|| bad.clone())?;
         if offset < self.plain_end(stream)? {
             return Err(bad.into());
         }
@@ -349,7 +349,7 @@ impl PrimarySession {
             .ok_or(Misuse::UnknownStream(stream))?;
         let cursor = aggregated.cursor.next();
         let wanted = ByteRange::with_len(cursor, data.len() as u64)
-            .ok_or(Misuse::BadRange(ByteRange::from(cursor)))?;
+            .ok_or_else(|| Misuse::BadRange(ByteRange::from(cursor)))?;
         let free = aggregated.coverage.free_bytes(wanted);
         if free == 0 && !data.is_empty() {
             return Err(Misuse::RangeTaken(wanted).into());

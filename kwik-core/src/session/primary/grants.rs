@@ -87,12 +87,13 @@ impl Grants {
         grants.any(|given| given.is_draining || given.extent.is_open())
     }
 
-    fn live(&self, wanted: impl Fn(&Given) -> bool) -> Vec<GrantId> {
-        let live = self
-            .table
+    fn live(&self, stream: StreamId) -> Vec<GrantId> {
+        let live = |given: &Given| given.stream == stream && !given.is_draining;
+        self.table
             .iter()
-            .filter(|(_, given)| !given.is_draining && wanted(given));
-        live.map(|(&grant, _)| grant).collect()
+            .filter(|(_, given)| live(given))
+            .map(|(&grant, _)| grant)
+            .collect()
     }
 }
 
@@ -290,10 +291,11 @@ impl PrimarySession {
             return;
         };
         given.is_draining = true;
-        if let (Extent::Fixed(range), stream) = (given.extent, given.stream) {
-            if let Some(aggregated) = self.streams.aggregated(stream) {
-                aggregated.coverage.release(range);
-            }
+        let (extent, stream) = (given.extent, given.stream);
+        if let Extent::Fixed(range) = extent
+            && let Some(aggregated) = self.streams.aggregated(stream)
+        {
+            aggregated.coverage.release(range);
         }
         tracing::debug!(session = %self.desk.session, %grant, "revoked");
         self.desk
@@ -302,14 +304,7 @@ impl PrimarySession {
 
     /// Takes back every grant of a stream.
     pub(super) fn revoke_stream(&mut self, stream: StreamId, carriers: &mut dyn Carriers) {
-        for grant in self.grants.live(|given| given.stream == stream) {
-            self.drain(grant, carriers);
-        }
-    }
-
-    /// Takes back every grant of a path.
-    pub(super) fn revoke_path(&mut self, path: PathId, carriers: &mut dyn Carriers) {
-        for grant in self.grants.live(|given| given.path == path) {
+        for grant in self.grants.live(stream) {
             self.drain(grant, carriers);
         }
     }
@@ -357,7 +352,6 @@ impl PrimarySession {
         self.on_present(now, grant, range.len() - missing_bytes);
         if let Some(given) = self.grants.table.remove(&grant) {
             self.on_verdict(
-                now,
                 Verdict {
                     grant,
                     given,
@@ -395,7 +389,7 @@ impl PrimarySession {
     }
 
     /// A grant is over.
-    fn on_verdict(&mut self, now: Now, verdict: Verdict, carriers: &mut dyn Carriers) {
+    fn on_verdict(&mut self, verdict: Verdict, carriers: &mut dyn Carriers) {
         let (stream, path) = (verdict.given.stream, verdict.given.path);
         tracing::debug!(
             session = %self.desk.session, grant = %verdict.grant, %path, %stream,
@@ -417,7 +411,6 @@ impl PrimarySession {
             Origin::Plan(plan) => self.on_planned_verdict(plan, &verdict, &missing),
         }
         self.say_final_size(stream, carriers);
-        let _ = now;
     }
 
     /// Enters a final status into the stream's books; what is missing and does not come from

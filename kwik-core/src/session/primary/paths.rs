@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use super::PrimarySession;
 use crate::carrier::{Carriers, Now};
@@ -40,8 +39,6 @@ pub(super) struct Path {
     pub(super) pace: Pace,
     /// Bytes of its grants that the client reported present.
     received_bytes: u64,
-    /// When its grants are taken back, once it is being retired.
-    retire_at: Option<Instant>,
 }
 
 impl Path {
@@ -104,23 +101,6 @@ impl Paths {
             .map(|(&id, path)| (id, path))
     }
 
-    /// When the grants of a path that is being retired are taken back.
-    pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.table.values().filter_map(|path| path.retire_at).min()
-    }
-
-    /// Paths whose grants are to be taken back now.
-    fn take_expired(&mut self, now: Now) -> Vec<PathId> {
-        let mut expired = Vec::new();
-        for (&id, path) in &mut self.table {
-            if path.retire_at.is_some_and(|at| at <= now.monotonic) {
-                path.retire_at = None;
-                expired.push(id);
-            }
-        }
-        expired
-    }
-
     /// Forgets the oldest paths that have ended.
     fn bound_history(&mut self, ended_max: usize) {
         let ended: Vec<PathId> = self
@@ -168,7 +148,6 @@ impl PrimarySession {
                 grants_max: self.desk.config().grants_per_path_max,
                 pace: Pace::default(),
                 received_bytes: 0,
-                retire_at: None,
             },
         );
         tracing::debug!(session = %self.desk.session, %path, "path added");
@@ -189,8 +168,8 @@ impl PrimarySession {
         Ok(path)
     }
 
-    /// Gives a path no more grants. Those that it has are finished, or taken back after
-    /// `retire_max`; then the client closes it.
+    /// Gives a path no more grants. Those that it has are finished, or lost when the client's
+    /// `retire_max` has passed; then the client closes it.
     pub(crate) fn retire_path(
         &mut self,
         now: Now,
@@ -198,10 +177,7 @@ impl PrimarySession {
         carriers: &mut dyn Carriers,
     ) -> Result<(), Misuse> {
         self.desk.check_open()?;
-        let retire_at = now.monotonic.checked_add(self.desk.config().retire_max);
-        let found = self.paths.usable(path)?;
-        found.phase = PathPhase::Retiring;
-        found.retire_at = retire_at;
+        self.paths.usable(path)?.phase = PathPhase::Retiring;
         tracing::debug!(session = %self.desk.session, %path, "path retiring");
         self.desk
             .send(&ControlFrame::RetirePath(RetirePath { path }), carriers);
@@ -249,7 +225,6 @@ impl PrimarySession {
         };
         found.phase = phase;
         if phase.has_ended() {
-            found.retire_at = None;
             self.paths
                 .bound_history(self.desk.config().path_history_max);
         }
@@ -257,12 +232,6 @@ impl PrimarySession {
         self.desk.tell_path(event);
         self.plans.mark_all();
         Ok(())
-    }
-
-    pub(super) fn on_timeout(&mut self, now: Now, carriers: &mut dyn Carriers) {
-        for path in self.paths.take_expired(now) {
-            self.revoke_path(path, carriers);
-        }
     }
 
     fn ticket(&self, now: Now, path: PathId) -> Ticket {

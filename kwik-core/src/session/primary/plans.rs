@@ -9,15 +9,19 @@ use bytes::Bytes;
 
 use super::PrimarySession;
 use super::grants::{Order, Origin, Verdict};
-use super::segments::{EndedPiece, Piece};
+use super::segments::Piece;
 use super::streams::{Named, SendHalf};
 use crate::carrier::{Carriers, Now};
-use crate::error::{Misuse, StreamError, Violation};
+use crate::error::{StreamError, Violation};
 use crate::event::PrimaryEvent;
 use crate::ids::{ByteRange, PathId, StreamId};
 use crate::plan::{Assignment, Candidate, Loss, Offer, Pace, PlanSpec, Planner, Writer};
 use crate::ranges::RangeSet;
 use crate::wire::{Extent, Hole, LostReason};
+
+/// Pieces of one plan that the application is asked to write at the same time. More may be on their
+/// way.
+const OWN_OPEN_MAX: usize = 2;
 
 /// Names a plan; never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,11 +66,10 @@ impl Plans {
     }
 
     fn mark(&mut self, id: PlanId) {
-        if let Some(plan) = self.table.get_mut(&id).filter(|plan| !plan.is_dirty) {
-            if !plan.planner.is_done() {
-                plan.is_dirty = true;
-                self.dirty.push_back(id);
-            }
+        let plan = self.table.get_mut(&id);
+        if let Some(plan) = plan.filter(|plan| !plan.is_dirty && !plan.planner.is_done()) {
+            plan.is_dirty = true;
+            self.dirty.push_back(id);
         }
     }
 
@@ -106,21 +109,8 @@ impl Plans {
         self.table.retain(|_, plan| plan.stream != stream);
     }
 
-    /// The primary wrote `range` of a stream, for a plan or not.
-    pub(super) fn on_own_bytes(
-        &mut self,
-        now: Now,
-        stream: StreamId,
-        range: ByteRange,
-        is_planned: bool,
-    ) {
-        if range.is_empty() {
-            return;
-        }
-        if is_planned {
-            self.own_pace.on_bytes(now.monotonic, range.len());
-            return;
-        }
+    /// The application wrote `range` of a stream without being asked to by a plan.
+    pub(super) fn on_written_elsewhere(&mut self, stream: StreamId, range: ByteRange) {
         for plan in self.table.values_mut().filter(|plan| plan.stream == stream) {
             plan.planner.on_written_elsewhere(range);
         }
@@ -161,7 +151,7 @@ impl PrimarySession {
             while let Some(next) = self.next_assignment(id) {
                 self.plans.last_served = Some(id);
                 match next.writer {
-                    Writer::Own => self.give_own(id, next.range),
+                    Writer::Own => self.give_own(now, id, next.range),
                     Writer::Path(path) => self.give_piece(now, id, path, next.range, carriers),
                 }
             }
@@ -170,7 +160,7 @@ impl PrimarySession {
     }
 
     fn next_assignment(&mut self, id: PlanId) -> Option<Assignment> {
-        let candidates = self.candidates();
+        let candidates = self.candidates(id);
         let plan = self.plans.table.get_mut(&id)?;
         let window_end = self.streams.aggregated(plan.stream)?.credit;
         plan.planner.next_assignment(Offer {
@@ -179,12 +169,12 @@ impl PrimarySession {
         })
     }
 
-    /// Who can write now. The primary always can, so far as a plan is concerned.
-    fn candidates(&self) -> Vec<Candidate> {
+    /// Who can write for a plan now.
+    fn candidates(&self, id: PlanId) -> Vec<Candidate> {
         let own = Candidate {
             writer: Writer::Own,
             stint_bytes: self.plans.own_pace.stint_bytes(),
-            has_room: true,
+            has_room: self.segments.open_pieces(id) < OWN_OPEN_MAX,
         };
         let paths = self.paths.active().map(|(path, found)| Candidate {
             writer: Writer::Path(path),
@@ -194,12 +184,18 @@ impl PrimarySession {
         std::iter::once(own).chain(paths).collect()
     }
 
-    fn give_own(&mut self, id: PlanId, range: ByteRange) {
+    fn give_own(&mut self, now: Now, id: PlanId, range: ByteRange) {
         let Some(plan) = self.plans.table.get(&id) else {
             return;
         };
         let stream = plan.stream;
-        let segment = self.segments.add_piece(stream, Piece { plan: id, range });
+        let piece = Piece {
+            plan: id,
+            stream,
+            range,
+            dealt_at: now,
+        };
+        let segment = self.segments.add_piece(piece);
         tracing::debug!(session = %self.desk.session, %stream, %range, "own range");
         self.desk.tell(PrimaryEvent::OwnRange {
             stream,
@@ -258,42 +254,51 @@ impl PrimarySession {
         self.plans.mark_stream(verdict.given.stream);
     }
 
-    /// The primary's own piece of a plan is over.
-    pub(super) fn on_piece_ended(&mut self, ended: &EndedPiece) {
-        let EndedPiece {
-            piece: Piece { plan: id, range },
-            written_to,
-        } = *ended;
+    /// A piece that the primary itself wrote has arrived.
+    pub(super) fn on_piece_done(&mut self, now: Now, piece: &Piece) {
+        let after = now
+            .monotonic
+            .saturating_duration_since(piece.dealt_at.monotonic);
+        self.plans
+            .own_pace
+            .on_bytes(now.monotonic, piece.range.len());
+        self.plans.own_pace.on_first_bytes(after);
+        self.rest_if_idle();
+        if let Some(plan) = self.plans.table.get_mut(&piece.plan) {
+            plan.planner.on_done(Writer::Own, piece.range);
+        }
+        self.plans.mark_stream(piece.stream);
+    }
+
+    /// The application ended a piece before its end.
+    pub(super) fn on_piece_short(&mut self, piece: &Piece, written_to: u64) {
+        self.rest_if_idle();
+        let rest = ByteRange::new(written_to, piece.range.end()).unwrap_or(piece.range);
+        let loss = if rest == piece.range {
+            Loss::Barren
+        } else {
+            Loss::Excused
+        };
+        let mut missing = RangeSet::from(rest);
+        if let Some(aggregated) = self.streams.aggregated(piece.stream) {
+            missing = aggregated.coverage.not_coming(&missing);
+        }
+        if let Some(plan) = self.plans.table.get_mut(&piece.plan) {
+            plan.planner
+                .on_lost(Writer::Own, piece.range, &missing, loss);
+        }
+        self.plans.mark_stream(piece.stream);
+    }
+
+    fn rest_if_idle(&mut self) {
         if !self.segments.has_pieces() {
             self.plans.own_pace.on_idle();
         }
-        let Some(plan) = self.plans.table.get_mut(&id) else {
-            return;
-        };
-        let Some(rest) = ByteRange::new(written_to, range.end()) else {
-            return;
-        };
-        if rest.is_empty() {
-            plan.planner.on_done(Writer::Own, range);
-        } else {
-            let loss = if rest == range {
-                Loss::Barren
-            } else {
-                Loss::Excused
-            };
-            let mut missing = RangeSet::from(rest);
-            if let Some(aggregated) = self.streams.aggregated(plan.stream) {
-                missing = aggregated.coverage.not_coming(&missing);
-            }
-            plan.planner.on_lost(Writer::Own, range, &missing, loss);
-        }
-        let stream = plan.stream;
-        self.plans.mark_stream(stream);
     }
 
     /// What no server writes is the application's again.
     fn report_stranded(&mut self, id: PlanId) {
-        let candidates = self.candidates();
+        let candidates = self.candidates(id);
         let Some(plan) = self.plans.table.get_mut(&id) else {
             return;
         };

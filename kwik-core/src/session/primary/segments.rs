@@ -22,6 +22,8 @@ use crate::ids::{ByteRange, CarrierId, SegmentId, StreamId};
 pub(super) struct Segments {
     open: BTreeMap<SegmentId, Segment>,
     next: u64,
+    /// Pieces of plans that were written and have not arrived.
+    sent: BTreeMap<SegmentId, Piece>,
     /// What is on its way, of cursors too.
     pub(super) flights: Flights,
 }
@@ -37,13 +39,9 @@ struct Segment {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Piece {
     pub(super) plan: PlanId,
+    pub(super) stream: StreamId,
     pub(super) range: ByteRange,
-}
-
-/// A piece that is over, and how far it came.
-pub(super) struct EndedPiece {
-    pub(super) piece: Piece,
-    pub(super) written_to: u64,
+    pub(super) dealt_at: Now,
 }
 
 impl Segments {
@@ -56,13 +54,19 @@ impl Segments {
     }
 
     /// Opens a segment for a piece of a plan.
-    pub(super) fn add_piece(&mut self, stream: StreamId, piece: Piece) -> SegmentId {
-        self.add(stream, piece.range.start(), Some(piece))
+    pub(super) fn add_piece(&mut self, piece: Piece) -> SegmentId {
+        self.add(piece.stream, piece.range.start(), Some(piece))
     }
 
-    /// Whether the primary writes for a plan.
+    /// Pieces of a plan that the application is to write, or writes.
+    pub(super) fn open_pieces(&self, plan: PlanId) -> usize {
+        let pieces = self.open.values().filter_map(|segment| segment.piece);
+        pieces.filter(|piece| piece.plan == plan).count()
+    }
+
+    /// Whether the primary has anything to do for plans.
     pub(super) fn has_pieces(&self) -> bool {
-        self.open.values().any(|segment| segment.piece.is_some())
+        !self.sent.is_empty() || self.open.values().any(|segment| segment.piece.is_some())
     }
 
     fn opened_by_application(&self) -> usize {
@@ -100,8 +104,7 @@ impl Segments {
         {
             segment.writer.reset(code, flights, carriers);
         }
-        self.open
-            .retain(|_, segment| segment.writer.stream() != stream);
+        self.forget_stream(stream);
     }
 
     pub(super) fn finish_stream(&mut self, stream: StreamId, carriers: &mut dyn Carriers) {
@@ -113,16 +116,13 @@ impl Segments {
         {
             segment.writer.finish(flights, carriers);
         }
-        self.open
-            .retain(|_, segment| segment.writer.stream() != stream);
+        self.forget_stream(stream);
     }
 
-    /// Ends one segment; its piece, if it was for one.
-    fn end(&mut self, id: SegmentId, carriers: &mut dyn Carriers) -> Option<EndedPiece> {
-        let mut segment = self.open.remove(&id)?;
-        segment.writer.finish(&mut self.flights, carriers);
-        let written_to = segment.writer.next();
-        segment.piece.map(|piece| EndedPiece { piece, written_to })
+    fn forget_stream(&mut self, stream: StreamId) {
+        self.open
+            .retain(|_, segment| segment.writer.stream() != stream);
+        self.sent.retain(|_, piece| piece.stream != stream);
     }
 }
 
@@ -146,7 +146,7 @@ impl PrimarySession {
         self.desk.check_usable()?;
         self.streams.get(stream)?.send.check_open(stream)?;
         let bad = Misuse::BadRange(ByteRange::from(offset));
-        let byte = ByteRange::with_len(offset, 1).ok_or(bad.clone())?;
+        let byte = ByteRange::with_len(offset, 1).ok_or_else(|| bad.clone())?;
         if self
             .streams
             .aggregated(stream)
@@ -192,10 +192,12 @@ impl PrimarySession {
         let result = found.writer.write(data, bounds, flights, carriers);
         let taken = ByteRange::new(range.start(), found.writer.next()).unwrap_or(range);
         aggregated.coverage.settle(taken);
-        let piece = found.piece;
-        self.plans.on_own_bytes(now, stream, taken, piece.is_some());
-        if piece.is_some_and(|piece| piece.range.end() == taken.end()) {
-            self.end_segment(segment, carriers);
+        match found.piece {
+            None => self.plans.on_written_elsewhere(stream, taken),
+            Some(piece) if piece.range.end() == taken.end() => {
+                self.end_segment(now, segment, carriers);
+            }
+            Some(_) => {}
         }
         self.deal(now, carriers);
         match result {
@@ -217,7 +219,7 @@ impl PrimarySession {
         if segment.0 >= self.segments.next {
             return Err(Misuse::UnknownSegment(segment).into());
         }
-        self.end_segment(segment, carriers);
+        self.end_segment(now, segment, carriers);
         self.deal(now, carriers);
         Ok(())
     }
@@ -231,7 +233,7 @@ fn check_data(
 ) -> Result<ByteRange, Misuse> {
     let start = segment.writer.next();
     let range = ByteRange::with_len(start, data_bytes as u64)
-        .ok_or(Misuse::BadRange(ByteRange::from(start)))?;
+        .ok_or_else(|| Misuse::BadRange(ByteRange::from(start)))?;
     let end = match (&segment.piece, aggregated.finish) {
         (Some(piece), _) => Some(piece.range.end()),
         (None, Finish::Open) => None,
@@ -282,6 +284,7 @@ impl PrimarySession {
     /// end of the stream.
     pub(super) fn on_segment_stopped(
         &mut self,
+        now: Now,
         carrier: CarrierId,
         code: u64,
         carriers: &mut dyn Carriers,
@@ -305,10 +308,30 @@ impl PrimarySession {
             writer.reset(code, &mut self.segments.flights, carriers);
             self.wake_writer(flight.writer, Wait::Room);
         }
+        self.settle_piece(now, flight.writer);
     }
 
-    pub(super) fn on_segment_finished(&mut self, carrier: CarrierId) {
+    /// All of a segment has arrived.
+    pub(super) fn on_segment_finished(&mut self, now: Now, carrier: CarrierId) {
+        let Some(flight) = self.segments.flights.get(carrier) else {
+            return;
+        };
         self.segments.flights.forget(carrier);
+        self.settle_piece(now, flight.writer);
+    }
+
+    /// A piece of a plan is done when all of its segments have arrived: QUIC takes far more than it
+    /// sends, and what waits in there is still to be done.
+    fn settle_piece(&mut self, now: Now, writer: WriterId) {
+        let WriterId::Segment(segment) = writer else {
+            return;
+        };
+        if self.segments.flights.has_any_of(writer) {
+            return;
+        }
+        if let Some(piece) = self.segments.sent.remove(&segment) {
+            self.on_piece_done(now, &piece);
+        }
     }
 
     fn wake_writer(&mut self, writer: WriterId, what: Wait) {
@@ -328,9 +351,21 @@ impl PrimarySession {
         }
     }
 
-    fn end_segment(&mut self, segment: SegmentId, carriers: &mut dyn Carriers) {
-        if let Some(ended) = self.segments.end(segment, carriers) {
-            self.on_piece_ended(&ended);
+    fn end_segment(&mut self, now: Now, id: SegmentId, carriers: &mut dyn Carriers) {
+        let Some(mut segment) = self.segments.open.remove(&id) else {
+            return;
+        };
+        segment.writer.finish(&mut self.segments.flights, carriers);
+        let Some(piece) = segment.piece else {
+            return;
+        };
+        let written_to = segment.writer.next();
+        if written_to < piece.range.end() {
+            self.on_piece_short(&piece, written_to);
+        } else {
+            self.segments.sent.insert(id, piece);
+            self.plans.mark_stream(piece.stream);
+            self.settle_piece(now, segment.writer.id());
         }
     }
 }

@@ -1,1 +1,7 @@
+//! A primary's session against a client that the tests play.
 
+mod bench;
+mod grants;
+mod plans;
+mod streams;
+mod writing;

@@ -166,7 +166,7 @@ pub(super) struct Flights {
 pub(super) struct Flight {
     pub(super) writer: WriterId,
     pub(super) stream: StreamId,
-    range: ByteRange,
+    pub(super) range: ByteRange,
 }
 
 impl Flights {
@@ -200,6 +200,13 @@ impl Flights {
         }
     }
 
+    /// Whether something that `writer` wrote is on its way.
+    pub(super) fn has_any_of(&self, writer: WriterId) -> bool {
+        self.by_carrier
+            .values()
+            .any(|flight| flight.writer == writer)
+    }
+
     /// Bytes of `stream` that are on their way.
     pub(super) fn of_stream(&self, stream: StreamId) -> RangeSet {
         let flights = self.by_carrier.values();
@@ -212,5 +219,5 @@ impl Flights {
 
 /// `[start, end)` of a writer, whose offsets only grow.
 fn span(start: u64, end: u64) -> ByteRange {
-    ByteRange::new(start, end).unwrap_or(ByteRange::from(start))
+    ByteRange::new(start, end).unwrap_or_else(|| ByteRange::from(start))
 }

@@ -2,6 +2,7 @@
 //! bounded, and no process outlives its test.
 
 mod bad_input;
+mod clients;
 mod demo;
 mod house;
 mod interrupts;

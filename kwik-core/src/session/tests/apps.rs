@@ -1,7 +1,7 @@
 //! The applications on top of the sessions: readers that check every byte, servers that write what
 //! they are asked for. Each does one thing at a time, so that a schedule can come between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -327,11 +327,6 @@ impl PrimaryApp {
         self.segments.insert(segment, (stream, run));
     }
 
-    /// Whether everything that was to be written is.
-    pub(super) fn is_idle(&self) -> bool {
-        self.writes.is_empty() && self.segments.is_empty()
-    }
-
     pub(super) fn act(&mut self, cx: &mut Cx<'_>, chance: &mut Option<SplitMix>) -> bool {
         if let Some(stream) = self.unread.pop() {
             self.read_request(stream, cx);
@@ -482,7 +477,7 @@ pub(super) struct SecondaryApp {
     pub(super) key: (SessionId, PathId),
     pub(super) service: Service,
     /// Grants that were not begun.
-    new: Vec<(GrantId, StreamId, Extent, u64)>,
+    new: VecDeque<(GrantId, StreamId, Extent, u64)>,
     open: BTreeMap<SegmentId, (GrantId, StreamId, Run)>,
 }
 
@@ -497,7 +492,7 @@ impl SecondaryApp {
             events: Vec::new(),
             key,
             service,
-            new: Vec::new(),
+            new: VecDeque::new(),
             open: BTreeMap::new(),
         }
     }
@@ -522,7 +517,8 @@ impl SecondaryApp {
                     let len = command.get(..8).map_or(0, |len| {
                         u64::from_le_bytes(len.try_into().expect("8 bytes"))
                     });
-                    self.new.push((*grant, *remote_stream_id, *extent, len));
+                    self.new
+                        .push_back((*grant, *remote_stream_id, *extent, len));
                 }
                 SecondaryEvent::SegmentWritable(segment) => {
                     self.open
@@ -545,7 +541,7 @@ impl SecondaryApp {
 
     pub(super) fn act(&mut self, cx: &mut Cx<'_>, chance: &mut Option<SplitMix>) -> bool {
         if self.service != Service::Ignore
-            && let Some((grant, stream, extent, len)) = self.new.pop()
+            && let Some((grant, stream, extent, len)) = self.new.pop_front()
         {
             self.begin(grant, stream, extent, len, cx);
             return true;
@@ -561,6 +557,11 @@ impl SecondaryApp {
         };
         self.write_some(segment, cx, chance);
         true
+    }
+
+    /// Never begins the grants that wait.
+    pub(super) fn forget_new(&mut self) {
+        self.new.clear();
     }
 
     fn begin(

@@ -11,8 +11,8 @@ use crate::carrier::DownCause;
 use crate::ids::{ByteRange, GrantId, PathId, SessionId, StreamId};
 use crate::ticket::{JoinKey, MasterKey, Sealer, Ticket};
 use crate::wire::{
-    AddPath, Aggregate, ControlFrame, Extent, FinalSize, Grant, Join, MaxOffset, Raw, RetirePath,
-    Revoke, SegmentHeader, SegmentOwner, Welcome,
+    AddPath, Aggregate, ControlFrame, Extent, FinalSize, Grant, Join, MaxOffset, Raw,
+    SegmentHeader, SegmentOwner, Welcome,
 };
 
 /// The master key of every world.
@@ -131,14 +131,6 @@ impl HandPrimary {
 
     pub(super) fn final_size(world: &mut World, stream: StreamId, size: u64) {
         Self::send(world, &ControlFrame::FinalSize(FinalSize { stream, size }));
-    }
-
-    pub(super) fn revoke(world: &mut World, grant: GrantId, end: u64) {
-        Self::send(world, &ControlFrame::Revoke(Revoke { grant, end }));
-    }
-
-    pub(super) fn retire(world: &mut World, path: PathId) {
-        Self::send(world, &ControlFrame::RetirePath(RetirePath { path }));
     }
 
     /// Opens a stream, with its preamble, on which nothing plain follows.

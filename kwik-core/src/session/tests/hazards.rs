@@ -42,14 +42,19 @@ type Fate = Result<u64, (LostReason, RangeSet)>;
 /// The final statuses of a grant that the primary's application was told.
 fn fates(world: &mut World, wanted: GrantId) -> Vec<Fate> {
     world.primary(|p, _| {
-        let fate = |event: &PrimaryEvent| match event {
-            PrimaryEvent::GrantDone { grant, end } if *grant == wanted => Some(Ok(*end)),
-            PrimaryEvent::GrantLost {
+        let fate = |event: &PrimaryEvent| {
+            if let PrimaryEvent::GrantDone { grant, end } = event {
+                (*grant == wanted).then_some(Ok(*end))
+            } else if let PrimaryEvent::GrantLost {
                 grant,
                 reason,
                 missing,
-            } if *grant == wanted => Some(Err((*reason, missing.clone()))),
-            _ => None,
+            } = event
+            {
+                (*grant == wanted).then(|| Err((*reason, missing.clone())))
+            } else {
+                None
+            }
         };
         p.events.iter().filter_map(fate).collect()
     })

@@ -380,20 +380,6 @@ impl Net {
             .any(|(stream, _)| direction(*stream) == 1)
     }
 
-    /// The state of every carrier of a connection, to find out why a test fails.
-    #[expect(dead_code, reason = "for whoever looks for a fault")]
-    pub(super) fn describe(&self, id: ConnId) -> String {
-        let carriers = self.conns[id.0].carriers.iter();
-        let lines = carriers.map(|(stream, carrier)| {
-            let flows = carrier.flows.iter().map(|flow| {
-                flow.as_ref()
-                    .map(|flow| (flow.out.state, flow.out.written, flow.inc.state))
-            });
-            format!("{stream}: {:?}\n", flows.collect::<Vec<_>>())
-        });
-        lines.collect()
-    }
-
     /// What one end buffers from now on.
     pub(super) fn limit_send_buffer(&mut self, id: ConnId, side: Side, bytes: u64) {
         self.conns[id.0].end(side).limits.send_buffer_bytes = bytes;
@@ -401,8 +387,12 @@ impl Net {
 
     /// Lets the peer of `toward` open so many streams more, whatever `toward` allowed it.
     pub(super) fn force_stream_credit(&mut self, id: ConnId, toward: Side, bidi: u64) {
-        let end = self.conns[id.0].end(toward.other());
-        end.allowed[0] += bidi;
+        self.conns[id.0].end(toward.other()).allowed[0] += bidi;
+    }
+
+    /// Lets the peer of `toward` open one segment more, whatever `toward` allowed it.
+    pub(super) fn force_uni_credit(&mut self, id: ConnId, toward: Side) {
+        self.conns[id.0].end(toward.other()).allowed[1] += 1;
     }
 }
 

@@ -10,6 +10,7 @@ use crate::ids::PathId;
 use crate::path::RawTarget;
 use crate::plan::{PlanSpec, Spread};
 use crate::session::tests::apps::Service;
+use crate::session::tests::content::content;
 use crate::session::tests::net::Side;
 use crate::session::tests::world::{DialFate, Setup, What, World, span};
 
@@ -200,9 +201,7 @@ fn a_plan_grants_again_without_the_application() {
 /// it leaves.
 #[test]
 fn a_grant_that_waited_for_its_path_carries_todays_credit() {
-    let mut setup = Setup::default();
-    setup.secondaries = 2;
-    let mut world = setup.build();
+    let mut world = Setup::default().build();
     world.settle();
     world.sites[2].dials = DialFate::AcceptAfter(Duration::from_secs(3));
     world.add_path(1);
@@ -244,15 +243,24 @@ fn priority_falls_with_the_distance_from_what_the_reader_waits_for() {
     setup.config.server.segment_max_bytes = 64 << 10;
     let mut world = setup.joined();
     let hold = world.hold(PATH, Side::Client, What::Segments);
+    world.secondary(1, |s, _| s.service = Service::Ignore);
     let (far, near) = (world.open_stream(), world.open_stream());
-    // One stream is far ahead of its beginning, the other has just begun.
-    let start = 10 << 20;
-    world.set_offset(far, start);
     world.limit_reader(far, 0);
-    world.delegate(far, (start, start + 1000), PATH);
-    world.delegate(far, (start + (3 << 20), start + (3 << 20) + 1000), PATH);
-    world.delegate(near, (0, 1000), PATH);
+    // One stream is far ahead of its beginning, the other has just begun.
+    let (start, ahead) = (10 << 20, 13 << 20);
+    let grants = [(far, ahead), (far, start), (near, 0)]
+        .map(|(stream, at)| (world.delegate(stream, (at, at + 1000), PATH), stream, at));
     world.settle();
+    // Three segments at the same time, the most distant first.
+    for (grant, stream, at) in grants {
+        world.secondary(1, |s, cx| {
+            let segment = s.session.open_segment(grant).expect("granted");
+            let mut data = content(stream, span(at, at + 10));
+            s.session
+                .write_segment(segment, &mut data, cx.carriers)
+                .expect("credit");
+        });
+    }
     let conn = world.conn(PATH);
     let carriers = world.net.open_carriers(conn);
     let priorities: Vec<_> = carriers
@@ -276,7 +284,7 @@ fn priority_falls_with_the_distance_from_what_the_reader_waits_for() {
             .1
     };
     assert_eq!(of(start), of(0), "each stream's lowest byte is as urgent");
-    assert!(of(start + (3 << 20)) < of(start), "{priorities:?}");
+    assert!(of(ahead) < of(start), "{priorities:?}");
     world.lift(hold);
 }
 

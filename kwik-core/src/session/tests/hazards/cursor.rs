@@ -230,7 +230,7 @@ fn a_lost_open_grant_ends_at_its_highest_byte() {
     let stream = world.open_stream();
     let grant = send_raw(&mut world, PATH, RawTarget::Cursor(stream), 5000).expect("free");
     world.settle();
-    let carrier = world.net.in_flight(world.conn(PATH), Side::Client)[0].0;
+    let carrier = world.segment_in_flight(PATH);
     // The header, bytes up to 1000, and those from 2000 to 3000.
     world.deliver(PATH, Side::Client, carrier, (0, 1016));
     world.deliver(PATH, Side::Client, carrier, (2016, 3016));
@@ -256,7 +256,7 @@ fn the_end_after_a_revoke_is_the_highest_byte_that_came() {
     let grant = world.delegate(stream, (0, 10_000), PATH);
     let hold = world.hold(PATH, Side::Client, What::Segments);
     world.settle();
-    let carrier = world.net.in_flight(world.conn(PATH), Side::Client)[0].0;
+    let carrier = world.segment_in_flight(PATH);
     world.deliver(PATH, Side::Client, carrier, (0, 6016));
     world.settle();
     world

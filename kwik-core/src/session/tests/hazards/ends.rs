@@ -340,7 +340,6 @@ fn a_stopped_carrier_is_reset_by_every_server() {
     world.settle();
     holds.into_iter().for_each(|hold| world.lift(hold));
     world.settle();
-    println!("{}", world.net.describe(world.conn(PathId::PRIMARY)));
     for path in [PathId::PRIMARY, PATH] {
         world.assert_no_carrier_leaks(path);
     }

@@ -245,6 +245,13 @@ impl World {
         self.holds[hold.0] = None;
     }
 
+    /// The lowest segment carrier with bytes on their way to the client.
+    pub(in super::super) fn segment_in_flight(&self, path: PathId) -> u64 {
+        let in_flight = self.net.in_flight(self.conn(path), Side::Client);
+        let mut segments = in_flight.into_iter().filter(|(stream, _)| stream & 2 != 0);
+        segments.next().expect("a segment is on its way").0
+    }
+
     /// Delivers some bytes of a carrier now, whatever is held.
     pub(in super::super) fn deliver(
         &mut self,

@@ -469,13 +469,13 @@ fn a_pace_is_measured_while_the_writer_works() {
     let mut pace = Pace::default();
     assert_eq!(pace.stint_bytes(), None);
     pace.on_bytes(at(0), 5 * MIB);
-    pace.on_bytes(at(100), MIB);
+    pace.on_bytes(at(150), MIB);
     assert_eq!(pace.stint_bytes(), Some(MIB));
     pace.on_idle();
     pace.on_bytes(at(5_000), 1);
-    pace.on_bytes(at(5_100), MIB);
+    pace.on_bytes(at(5_150), MIB);
     assert_eq!(pace.stint_bytes(), Some(MIB), "idle time does not count");
-    pace.on_first_bytes(Duration::from_millis(200));
+    pace.on_first_bytes(Duration::from_millis(300));
     assert_eq!(
         pace.stint_bytes(),
         Some(2 * MIB),

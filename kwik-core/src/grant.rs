@@ -48,6 +48,9 @@ pub(crate) struct Held {
     open: bool,
     /// The bytes of `range` that are not present.
     missing: RangeSet,
+    /// Bytes of `range` that came and were thrown away because copies differed: its secondary will
+    /// not bring them again.
+    discarded: RangeSet,
     /// Bytes of `range` that are present, as last reported.
     reported_present: u64,
     /// What the secondary said it has written; it writes no more.
@@ -179,13 +182,24 @@ impl Ledger {
         touched
     }
 
-    /// Bytes of a stream are missing again: copies of them differed.
-    pub(crate) fn on_reopened(&mut self, stream: StreamId, range: ByteRange) {
+    /// Bytes of a stream are missing again: copies of them differed. Returns the grants that this
+    /// touched.
+    pub(crate) fn on_reopened(&mut self, stream: StreamId, range: ByteRange) -> GrantIds {
+        let mut touched = GrantIds::new();
         for id in self.by_stream.get(&stream).into_iter().flatten() {
-            if let Some(held) = self.grants.get_mut(id) {
-                held.missing.insert(held.range.intersection(range));
-            }
+            let Some(held) = self
+                .grants
+                .get_mut(id)
+                .filter(|held| held.range.overlaps(range))
+            else {
+                continue;
+            };
+            let part = held.range.intersection(range);
+            held.discarded.insert_all(&held.missing.missing_in(part));
+            held.missing.insert(part);
+            touched.push(*id);
         }
+        touched
     }
 
     /// Whether a live grant asks for all of these bytes.
@@ -278,7 +292,7 @@ impl Ledger {
         }
         held.phase = Phase::Answered;
         let complete = held.missing.is_empty() && !held.open;
-        let over = complete || held.forwarded.is_none() || held.written_whole;
+        let over = complete || held.forwarded.is_none() || held.has_stopped();
         if let Some(path) = self.by_path.get_mut(&held.path) {
             path.unanswered -= 1;
         }
@@ -340,6 +354,7 @@ impl Held {
             forwarded: None,
             open,
             missing,
+            discarded: RangeSet::new(),
             reported_present: 0,
             written: None,
             written_whole: false,
@@ -375,13 +390,25 @@ impl Held {
         self.written_whole
     }
 
-    /// All that the secondary will ever bring is present.
-    fn has_stopped(&self) -> bool {
+    /// All that the secondary will ever bring has come.
+    pub(crate) fn has_stopped(&self) -> bool {
+        let awaited = |range: ByteRange| {
+            let mut missing = self.missing.within(range);
+            missing.remove_all(&self.discarded);
+            !missing.is_empty()
+        };
         self.written_whole
             && self
                 .written
                 .as_ref()
-                .is_some_and(|written| !written.iter().any(|range| self.missing.overlaps(range)))
+                .is_some_and(|written| !written.iter().any(awaited))
+    }
+
+    /// Whether bytes of it are missing because copies differed.
+    pub(crate) fn is_disputed(&self) -> bool {
+        self.missing
+            .iter()
+            .any(|range| self.discarded.overlaps(range))
     }
 
     fn short(&self) -> Final {

@@ -148,9 +148,9 @@ impl ClientSession {
     }
 
     /// Tells the primary, and each path whose grants reach past what it was told last, how far they
-    /// may write: when a quarter of the window has opened, or a server has no credit left at all.
+    /// may write: when a sixteenth of the window has opened, or a server has no credit left at all.
     fn tell_credit(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
-        let step = self.config.client.stream_window_bytes / 4;
+        let step = self.config.client.stream_window_bytes / 16;
         let mut paths = vec![(PathId::PRIMARY, u64::MAX)];
         for (_, held) in self.ledger.on_stream(stream) {
             if held.is_live() && held.is_forwarded() {

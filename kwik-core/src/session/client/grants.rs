@@ -170,7 +170,7 @@ impl ClientSession {
         }
         self.settle(cx, &GrantIds::from_elem(frame.grant, 1));
         if let Some(held) = self.ledger.get(frame.grant)
-            && held.is_written_whole()
+            && held.has_stopped()
             && !held.is_unanswered()
         {
             self.ledger.forget(frame.grant);
@@ -205,10 +205,10 @@ impl ClientSession {
             let Some(held) = self.ledger.get(grant) else {
                 continue;
             };
-            let reason = if held.is_live() {
-                LostReason::Short
-            } else {
-                LostReason::Revoked
+            let reason = match (held.is_disputed(), held.is_live()) {
+                (true, _) => LostReason::Conflict,
+                (false, true) => LostReason::Short,
+                (false, false) => LostReason::Revoked,
             };
             let superfluous = held.is_forwarded() && !held.is_written_whole() && held.is_live();
             if superfluous && self.inbound_of(grant).is_none() {

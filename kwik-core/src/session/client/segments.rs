@@ -12,7 +12,7 @@ use crate::carrier::{CarrierEnd, Carriers, Order, ReadState};
 use crate::config::Overlap;
 use crate::error::{Violation, code};
 use crate::event::ClientEvent;
-use crate::grant::{Authority, GrantIds};
+use crate::grant::{Authority, GrantIds, Held};
 use crate::ids::{ByteRange, CarrierId, GrantId, OFFSET_LIMIT, PathId, StreamId};
 use crate::ranges::RangeSet;
 use crate::session::Cx;
@@ -183,10 +183,8 @@ impl ClientSession {
         if self.streams.aggregated(stream).is_some() {
             return Ok(Place::Stream(stream, ByteRange::from(0)));
         }
-        match self.streams.may_come(stream)? {
-            true => Ok(Place::Later),
-            false => Ok(Place::Nowhere),
-        }
+        let wanted = self.streams.may_come(stream)? && !self.streams.is_let_go(stream);
+        Ok(if wanted { Place::Later } else { Place::Nowhere })
     }
 
     /// Moves bytes from QUIC into the stream's reassembly.
@@ -270,6 +268,9 @@ impl ClientSession {
         stream: StreamId,
         landed: Landed,
     ) -> Result<(), Violation> {
+        // What these bytes say of their writer hangs on the grant as it was when they came.
+        let was_live = matches!(header.owner, SegmentOwner::Grant(grant)
+            if self.ledger.get(grant).is_some_and(Held::is_live));
         let mut touched = GrantIds::new();
         for &run in &landed.runs {
             if let Some(recv) = self.streams.aggregated_mut(stream) {
@@ -278,7 +279,7 @@ impl ClientSession {
             touched.extend(self.ledger.on_present(stream, run));
         }
         for range in landed.reopened.iter() {
-            self.ledger.on_reopened(stream, range);
+            touched.extend(self.ledger.on_reopened(stream, range));
         }
         self.settle(cx, &touched);
         self.count_received(path, landed.new_bytes);
@@ -303,7 +304,7 @@ impl ClientSession {
         if self.ledger.gaps_on(path) > self.config.client.gaps_per_path_max {
             return Err(Violation::ExcessiveLoad("gaps in the grants of a path"));
         }
-        self.judge_conflict(path, header, stream, landed.primary_differs)
+        self.judge_conflict(path, was_live, stream, landed.primary_differs)
     }
 
     /// Under `Reject`, a secondary whose bytes differ from the primary's own loses its path. A
@@ -312,14 +313,12 @@ impl ClientSession {
     fn judge_conflict(
         &self,
         path: PathId,
-        header: SegmentHeader,
+        was_live: bool,
         stream: StreamId,
         primary_differs: bool,
     ) -> Result<(), Violation> {
         let rejects = self.config.client.overlap == Overlap::Reject && path != PathId::PRIMARY;
-        let live = matches!(header.owner, SegmentOwner::Grant(grant)
-            if self.ledger.get(grant).is_some_and(|held| held.is_live()));
-        if rejects && live && primary_differs {
+        if rejects && was_live && primary_differs {
             return Err(Violation::Conflict(stream));
         }
         Ok(())

@@ -110,6 +110,13 @@ impl Streams {
         }
     }
 
+    /// Whether the receiving half is known, and nobody will read it any more.
+    pub(super) fn is_let_go(&self, stream: StreamId) -> bool {
+        self.table
+            .get(&stream)
+            .is_some_and(|entry| matches!(entry.recv, RecvHalf::Closing | RecvHalf::Ended))
+    }
+
     pub(super) fn aggregate(&mut self, stream: StreamId, recv: AggregatedRecv) {
         if let Some(entry) = self.table.get_mut(&stream) {
             entry.recv = RecvHalf::Aggregated(Box::new(recv));
@@ -511,10 +518,11 @@ impl ClientSession {
             return;
         };
         let closed = std::mem::replace(&mut entry.recv, RecvHalf::Closing);
+        // Segments may be here although AGGREGATE is not.
+        self.stop_segments_of_stream(cx, stream);
         if let RecvHalf::Aggregated(mut recv) = closed {
             recv.window.release(&mut self.window);
             self.stats.note_buffered(stream, 0);
-            self.stop_segments_of_stream(cx, stream);
             self.lose_grants_of_stream(cx, stream);
             self.feed_hungry(cx);
         }

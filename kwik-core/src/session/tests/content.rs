@@ -10,7 +10,8 @@ use crate::ids::{ByteRange, StreamId};
 pub(super) fn content(stream: StreamId, range: ByteRange) -> Bytes {
     let words = range.start() / 8..range.end().div_ceil(8);
     let key = mix(stream.0 ^ 0x636f_6e74_656e_7400);
-    let mut bytes = Vec::with_capacity(usize::try_from(range.len() + 16).expect("fits into memory"));
+    let mut bytes =
+        Vec::with_capacity(usize::try_from(range.len() + 16).expect("fits into memory"));
     for word in words {
         bytes.extend_from_slice(&mix(key.wrapping_add(word)).to_le_bytes());
     }

@@ -165,13 +165,16 @@ fn receive(
             )));
         }
     };
+    report.answer_bytes = answer.taken_bytes;
     watch.on_size(size);
     let content = accept(client, content, deadline)?;
-    copy(&content, size, sink, watch, report)?;
+    let copied = copy(&content, size, sink, watch, report);
     report.seconds = begun.elapsed().as_secs_f64();
+    copied?;
     let hash = sink.finish()?;
     let promised = answer.hash()?;
     report.answer_bytes = answer.taken_bytes;
+    // [FILE-5]
     if promised != hash {
         return Err(Failure::unverified(
             "the content does not have the hash that the primary says",

@@ -187,7 +187,7 @@ impl PrimaryDesk {
         }
     }
 
-    /// Sets the content of a transfer on its way.
+    /// Sets the content of a transfer on its way [FILE-4].
     fn begin(
         &mut self,
         cx: &mut Cx<'_>,
@@ -368,7 +368,7 @@ impl PrimaryDesk {
         }
     }
 
-    /// The hash that the request on `stream` waits for is known, or will never be.
+    /// The hash that the request on `stream` waits for is known [FILE-5], or will never be.
     pub(super) fn on_hashed(
         &mut self,
         cx: &mut Cx<'_>,
@@ -407,7 +407,7 @@ impl PrimaryDesk {
         }
     }
 
-    /// Gives up a transfer, and tells the client why.
+    /// Gives up a transfer, and tells the client why [FILE-6].
     fn abort(&mut self, cx: &mut Cx<'_>, writers: &mut Writers, content: StreamId, code: u64) {
         for segment in writers.drop_stream(content) {
             finish_segment(cx, segment);

@@ -60,7 +60,7 @@ impl Root {
         Ok(Self { folder })
     }
 
-    /// Opens a regular file below the root.
+    /// Opens a regular file below the root [FILE-1].
     ///
     /// What the path leads to is looked up before and after the file is opened: a symbolic link that
     /// is put in its way meanwhile changes what was opened or where it lies, and either is noticed.
@@ -203,6 +203,7 @@ mod tests {
         assert!(file.read(4, 4).is_err());
     }
 
+    /// [FILE-1]
     #[test]
     fn nothing_else_is() {
         let (dir, root) = site();

@@ -97,7 +97,7 @@ impl SecondaryDesk {
     }
 
     /// The file that a command is about, if it is the one that the primary has, as far as a size
-    /// tells.
+    /// tells [FILE-7].
     fn file(&mut self, cx: &Cx<'_>, command: Bytes) -> Result<SharedFile, GrantRefusal> {
         if let Some((known, file)) = &self.open
             && *known == command

@@ -105,7 +105,9 @@ impl Flow {
                 let all = ByteRange::new(0, self.out.written).expect("below the limit");
                 self.inc.arrived.missing_in(all)
             }
-            Sending::Open | Sending::Finished | Sending::Reset(_) | Sending::Done => RangeSet::new(),
+            Sending::Open | Sending::Finished | Sending::Reset(_) | Sending::Done => {
+                RangeSet::new()
+            }
         }
     }
 
@@ -215,6 +217,11 @@ impl Outgoing {
         self.state = Sending::Reset(code);
         self.chunks.clear();
         self.written - self.acked
+    }
+
+    /// What was written first, in one piece.
+    pub(super) fn head(&self) -> Bytes {
+        self.chunks.values().next().cloned().unwrap_or_default()
     }
 
     fn slice(&self, range: ByteRange) -> Vec<(u64, Bytes)> {

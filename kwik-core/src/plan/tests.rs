@@ -464,21 +464,22 @@ fn credit_that_opens_by_a_little_is_not_dealt_in_crumbs() {
 
 #[test]
 fn a_pace_is_measured_while_the_writer_works() {
+    const BYTES: u64 = 3_000_000;
     let start = epoch();
     let at = |ms| start + Duration::from_millis(ms);
     let mut pace = Pace::default();
     assert_eq!(pace.stint_bytes(), None);
-    pace.on_bytes(at(0), 5 * MIB);
-    pace.on_bytes(at(100), MIB);
-    assert_eq!(pace.stint_bytes(), Some(MIB));
+    pace.on_bytes(at(0), 5 * BYTES);
+    pace.on_bytes(at(150), BYTES);
+    assert_eq!(pace.stint_bytes(), Some(BYTES));
     pace.on_idle();
     pace.on_bytes(at(5_000), 1);
-    pace.on_bytes(at(5_100), MIB);
-    assert_eq!(pace.stint_bytes(), Some(MIB), "idle time does not count");
-    pace.on_first_bytes(Duration::from_millis(200));
+    pace.on_bytes(at(5_150), BYTES);
+    assert_eq!(pace.stint_bytes(), Some(BYTES), "idle time does not count");
+    pace.on_first_bytes(Duration::from_millis(300));
     assert_eq!(
         pace.stint_bytes(),
-        Some(2 * MIB),
+        Some(2 * BYTES),
         "a stint outlasts the way of an order"
     );
 }

@@ -146,7 +146,7 @@ impl Default for Config {
                 stream_receive_window_bytes: 16 << 20,
                 secondary_receive_window_bytes: 32 << 20,
                 udp_payload_max_bytes: 1452,
-                udp_payload_loopback_bytes: 16_000,
+                udp_payload_loopback_bytes: 9_000,
                 send_buffer_max_bytes: 16 << 20,
                 bidi_streams_max: 100,
                 segments_max: 256,

@@ -138,7 +138,7 @@ fn the_send_buffer_follows_the_congestion_window() {
     let segment = open_uni(&mut net, SERVER);
     let mut data = Bytes::from(vec![7; 16 << 20]);
     // Twice ten large datagrams.
-    assert_eq!(write(&mut net, SERVER, segment, &mut data), 320_000);
+    assert_eq!(write(&mut net, SERVER, segment, &mut data), 180_000);
     for _ in 0..20 {
         net.run(Duration::from_millis(10));
         read(&mut net, CLIENT, segment, Order::Any);

@@ -221,7 +221,7 @@ fn loopback_datagrams_are_large_from_the_start_and_others_grow() {
         &mut Bytes::from(vec![1; 100 << 10]),
     );
     net.run(Duration::from_millis(100));
-    assert_eq!(net.largest_datagram(), 16_000);
+    assert_eq!(net.largest_datagram(), 9_000);
 
     let mut net = distant_pair();
     net.run(Duration::from_millis(9));

@@ -115,7 +115,7 @@ fn segments_that_straddle_the_window_give_their_carriers_back() {
     }
 }
 
-/// HAZ-22: open handles that have credit and write nothing hold no carrier either.
+/// [SEG-7]: open handles that have credit and write nothing hold no carrier either.
 #[test]
 fn idle_segments_hold_no_carriers() {
     let mut world = few_carriers(2);
@@ -145,8 +145,8 @@ fn idle_segments_hold_no_carriers() {
     assert!(world.is_whole(stream, 10_000));
 }
 
-/// HAZ-2: a secondary serves its grants independently: one that is far ahead of the reader does not
-/// hold up the lowest.
+/// [GRANT-20]: a secondary serves its grants independently: one that is far ahead of the reader
+/// does not hold up the lowest.
 #[test]
 fn a_grant_without_credit_does_not_hold_up_a_lower_one() {
     let mut world = joined();
@@ -162,7 +162,7 @@ fn a_grant_without_credit_does_not_hold_up_a_lower_one() {
     assert!(world.is_whole(stream, 3 * window()));
 }
 
-/// HAZ-2: the application of the primary may be blocked in a write when a path dies: a plan grants
+/// The application of the primary may be blocked in a write when a path dies: a plan grants
 /// again inside the core.
 #[test]
 fn a_plan_grants_again_without_the_application() {
@@ -197,8 +197,8 @@ fn a_plan_grants_again_without_the_application() {
     });
 }
 
-/// HAZ-4: a GRANT that waits for its path to join is stamped with the credit of the moment at which
-/// it leaves.
+/// [FLOW-4]: a GRANT that waits for its path to join is stamped with the credit of the moment at
+/// which it leaves.
 #[test]
 fn a_grant_that_waited_for_its_path_carries_todays_credit() {
     let mut world = Setup::default().build();
@@ -219,7 +219,7 @@ fn a_grant_that_waited_for_its_path_carries_todays_credit() {
     assert!(world.is_whole(stream, hole + 5000));
 }
 
-/// HAZ-4: on AGGREGATE the client gives credit at once, although there is nothing to read.
+/// [FLOW-5]: on AGGREGATE the client gives credit at once, although there is nothing to read.
 #[test]
 fn an_aggregated_stream_has_credit_before_anything_was_read() {
     let mut world = joined();
@@ -231,7 +231,7 @@ fn an_aggregated_stream_has_credit_before_anything_was_read() {
     assert!(world.is_whole(stream, 2000));
 }
 
-/// HAZ-13: priorities are strict. What a stream waits for comes first, wherever in the stream it is.
+/// [SEG-6]: priorities are strict. What a stream waits for comes first, wherever in the stream it is.
 #[test]
 fn priority_falls_with_the_distance_from_what_the_reader_waits_for() {
     let mut setup = Setup {
@@ -288,7 +288,7 @@ fn priority_falls_with_the_distance_from_what_the_reader_waits_for() {
     world.lift(hold);
 }
 
-/// HAZ-14: unread streams that hold the whole budget leave every other its reserve.
+/// [FLOW-7]: unread streams that hold the whole budget leave every other its reserve.
 #[test]
 fn unread_streams_do_not_starve_the_one_that_is_read() {
     let mut setup = Setup::default();

@@ -103,8 +103,8 @@ fn a_write_into_a_granted_range_is_misuse() {
     assert_eq!(again, Err(Misuse::RangeTaken(span(40, 60)).into()));
 }
 
-/// HAZ-3: FINAL_SIZE leaves at once, the bytes below it are on their way or wait for credit: no hole
-/// that nobody holds, however long the reader waits there.
+/// [END-2]: FINAL_SIZE leaves at once, the bytes below it are on their way: no hole that nobody
+/// holds, however long the reader waits there.
 #[test]
 fn a_final_size_ahead_of_the_primarys_own_bytes_is_no_hole() {
     let mut world = joined();
@@ -135,7 +135,7 @@ fn a_final_size_ahead_of_the_primarys_own_bytes_is_no_hole() {
     assert_open(&mut world);
 }
 
-/// HAZ-3: a lost range that the primary does nothing about fails the read; nothing else does.
+/// [END-9]: a lost range that the primary does nothing about fails the read; nothing else does.
 #[test]
 fn a_lost_range_that_nobody_takes_fails_the_read_in_time() {
     let mut world = joined();
@@ -172,7 +172,7 @@ fn a_lost_range_that_is_granted_again_fails_no_read() {
     world.client(|c, _| assert_eq!(c.readers[&stream].end, None));
 }
 
-/// HAZ-7: until an open grant has ended, nobody knows where the next byte goes.
+/// [GRANT-7]: until an open grant has ended, nobody knows where the next byte goes.
 #[test]
 fn an_open_grant_keeps_everything_behind_it_to_itself() {
     let mut world = joined();
@@ -232,7 +232,7 @@ fn an_open_grant_of_many_windows_comes_to_its_end() {
     world.assert_no_carrier_leaks(PATH);
 }
 
-/// HAZ-7: a lost open grant ends at its highest byte, where the cursor goes; only what is missing
+/// [GRANT-7]: a lost open grant ends at its highest byte, where the cursor goes; only what is missing
 /// below is reported.
 #[test]
 fn a_lost_open_grant_ends_at_its_highest_byte() {
@@ -259,8 +259,8 @@ fn a_lost_open_grant_ends_at_its_highest_byte() {
     assert!(world.is_whole(stream, 4000));
 }
 
-/// HAZ-8: counting live grants alone would end the stream below bytes that were delivered; counting
-/// all, behind a hole for ever.
+/// [END-2] [GRANT-18]: counting live grants alone would end the stream below bytes that were
+/// delivered; counting all, behind a hole for ever.
 #[test]
 fn the_end_after_a_revoke_is_the_highest_byte_that_came() {
     let mut world = joined();
@@ -286,7 +286,7 @@ fn the_end_after_a_revoke_is_the_highest_byte_that_came() {
     assert_open(&mut world);
 }
 
-/// HAZ-21: the rest of a half-accepted write would land behind the range.
+/// The rest of a half-accepted write would land behind the range.
 #[test]
 fn the_cursor_does_not_move_under_an_unfinished_write() {
     let mut world = joined();

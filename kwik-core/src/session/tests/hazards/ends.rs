@@ -68,7 +68,7 @@ fn a_stream_of_the_clients_may_be_written_by_secondaries_too() {
     assert!(world.is_whole(stream, 6000));
 }
 
-/// HAZ-20: AGGREGATE, GRANT and segments may overtake the preamble.
+/// [STR-5]: AGGREGATE, GRANT and segments may overtake the preamble.
 #[test]
 fn everything_may_come_before_the_stream_is_shown() {
     let mut world = joined();
@@ -86,7 +86,7 @@ fn everything_may_come_before_the_stream_is_shown() {
     assert!(world.is_whole(stream, 6000));
 }
 
-/// HAZ-20: segments of the primary that overtake AGGREGATE wait unread.
+/// [AGG-4]: segments of the primary that overtake AGGREGATE wait unread.
 #[test]
 fn segments_before_aggregate_wait() {
     let mut world = Setup {
@@ -200,7 +200,7 @@ fn a_reset_with_grants_in_flight_leaks_nothing() {
     assert!(is_active(&mut world, PATH) && is_active(&mut world, OTHER));
 }
 
-/// HAZ-20: MAX_OFFSET and STREAM_DONE meet a stream that the primary has reset and forgotten.
+/// [STR-6]: MAX_OFFSET and STREAM_DONE meet a stream that the primary has reset and forgotten.
 #[test]
 fn late_frames_for_a_stream_that_is_gone_are_ignored() {
     let mut world = joined();
@@ -217,7 +217,7 @@ fn late_frames_for_a_stream_that_is_gone_are_ignored() {
     assert_open(&mut world);
 }
 
-/// HAZ-20: a MAX_OFFSET for a stream without grants is none of a secondary's business.
+/// [FLOW-9]: a MAX_OFFSET for a stream without grants is none of a secondary's business.
 #[test]
 fn a_late_max_offset_is_ignored_by_a_secondary() {
     let mut world = joined();

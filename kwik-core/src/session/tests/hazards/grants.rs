@@ -21,7 +21,7 @@ fn revoke(world: &mut World, grant: GrantId) {
         .expect("live");
 }
 
-/// HAZ-1: control and segments are unordered to each other. GRANT_DONE ends nothing by itself.
+/// [GRANT-6]: control and segments are unordered to each other. GRANT_DONE ends nothing by itself.
 #[test]
 fn grant_done_that_overtakes_its_bytes_ends_nothing() {
     let mut world = joined();
@@ -47,7 +47,7 @@ fn grant_done_that_overtakes_its_bytes_ends_nothing() {
     assert!(world.is_whole(stream, 5000));
 }
 
-/// HAZ-1, with a grant that was not filled: what was written still counts.
+/// [GRANT-6], with a grant that was not filled: what was written still counts.
 #[test]
 fn a_short_grant_waits_for_the_bytes_that_were_written() {
     let mut world = joined();
@@ -64,7 +64,7 @@ fn a_short_grant_waits_for_the_bytes_that_were_written() {
     assert_eq!(world.read_to(stream), 3000);
 }
 
-/// HAZ-1: a server never resets a carrier whose header is whole: what it wrote may still fill holes.
+/// [SEG-9]: a server never resets a carrier whose header is whole: what it wrote may still fill holes.
 #[test]
 fn what_was_written_before_a_revoke_still_arrives() {
     let mut world = joined();
@@ -105,7 +105,7 @@ fn a_grant_that_does_not_begin_is_lost_in_time() {
     assert!(world.is_whole(stream, 5000));
 }
 
-/// HAZ-11: a grant without credit cannot begin, and that is nobody's fault.
+/// [GRANT-12]: a grant without credit cannot begin, and that is nobody's fault.
 #[test]
 fn the_clock_of_a_grant_stands_while_it_has_no_credit() {
     let mut world = joined();
@@ -122,7 +122,7 @@ fn the_clock_of_a_grant_stands_while_it_has_no_credit() {
     assert!(world.is_whole(stream, 2 * window()));
 }
 
-/// HAZ-11: a grant that queues behind another one of its path is not late: the path is at work.
+/// [GRANT-12]: a grant that queues behind another one of its path is not late: the path is at work.
 #[test]
 fn the_clock_is_the_paths_and_bytes_of_any_grant_count() {
     let mut world = joined();
@@ -154,7 +154,7 @@ fn the_clock_is_the_paths_and_bytes_of_any_grant_count() {
     );
 }
 
-/// HAZ-9: FINAL_SIZE clips a grant at the client while its secondary writes on: dropped in silence.
+/// [GRANT-9]: FINAL_SIZE clips a grant at the client while its secondary writes on: dropped in silence.
 #[test]
 fn bytes_that_a_final_size_cut_off_are_nobodys_fault() {
     let mut world = Setup {
@@ -184,7 +184,7 @@ fn bytes_that_a_final_size_cut_off_are_nobodys_fault() {
     world.assert_no_carrier_leaks(path);
 }
 
-/// HAZ-9: a clip is told to the secondary, which writes no further.
+/// [END-6]: a clip is told to the secondary, which writes no further.
 #[test]
 fn a_clip_reaches_the_secondary() {
     let mut world = Setup {
@@ -208,7 +208,7 @@ fn a_clip_reaches_the_secondary() {
     });
 }
 
-/// HAZ-10: QUIC took 7 of 16 header bytes when REVOKE came: reset, and freed in silence.
+/// [SEG-8]: QUIC took 7 of 16 header bytes when REVOKE came: reset, and freed in silence.
 #[test]
 fn a_segment_with_half_a_header_is_reset_and_freed() {
     let mut world = joined();
@@ -247,7 +247,7 @@ fn a_segment_with_half_a_header_is_reset_and_freed() {
     world.assert_no_carrier_leaks(PATH);
 }
 
-/// HAZ-15: a REVOKE that is never answered.
+/// [GRANT-10]: a REVOKE that is never answered.
 #[test]
 fn draining_ends_in_time() {
     let mut world = joined();
@@ -269,7 +269,7 @@ fn draining_ends_in_time() {
     assert_open(&mut world);
 }
 
-/// HAZ-15: bytes of an id that has ended are dropped without blame.
+/// [GRANT-10]: bytes of an id that has ended are dropped without blame.
 #[test]
 fn bytes_behind_the_end_of_a_grant_are_dropped_without_blame() {
     let mut world = joined();
@@ -295,7 +295,7 @@ fn bytes_behind_the_end_of_a_grant_are_dropped_without_blame() {
     world.assert_no_carrier_leaks(PATH);
 }
 
-/// HAZ-16: what another live grant covers already is not granted a third time.
+/// [GRANT-13]: what another live grant covers already is not granted a third time.
 #[test]
 fn a_lost_grant_reports_only_what_nobody_brings() {
     let mut world = joined();
@@ -311,7 +311,7 @@ fn a_lost_grant_reports_only_what_nobody_brings() {
     assert_eq!(fates(&mut world, first), [lost]);
 }
 
-/// HAZ-16: failover does not wait for draining, and late bytes still fill the holes that are asked
+/// [GRANT-13]: failover does not wait for draining, and late bytes still fill the holes that are asked
 /// for again. GRANT_DONE may come before them: it says that they are on their way.
 #[test]
 fn a_slow_grant_is_reported_at_once_and_its_late_bytes_count() {
@@ -427,8 +427,8 @@ fn a_grant_for_a_dead_path_is_lost_and_nothing_else() {
     assert_open(&mut world);
 }
 
-/// HAZ-11: a grant that is passed over by younger ones of its stream is lost too, although its path is
-/// at work: it could hold up the reader for ever.
+/// [GRANT-12]: a grant that is passed over by younger ones of its stream is lost too, although its
+/// path is at work: it could hold up the reader for ever.
 #[test]
 fn a_grant_that_is_passed_over_is_lost_in_time() {
     let mut world = joined();

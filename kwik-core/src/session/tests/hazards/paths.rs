@@ -171,7 +171,7 @@ fn a_secondary_that_falls_silent_is_dead_in_time() {
     world.secondary(1, |s, _| s.service = Service::Ignore);
     let grant = world.delegate(stream, (0, 5000), PATH);
     world.settle();
-    // HAZ-12: the primary is idle, so nothing but the probes is heard.
+    // The primary is idle, so nothing but the probes is heard [PATH-7].
     world.crash(1);
     world.advance(Duration::from_secs(3));
     assert!(was_told(&mut world, PathEvent::Dead(PATH)));
@@ -244,7 +244,7 @@ fn a_pause_of_the_client_kills_nobody() {
     }
 }
 
-/// HAZ-12: after an outage the primary answers first; the secondary is not dead for that.
+/// [PATH-7]: after an outage the primary answers first; the secondary is not dead for that.
 #[test]
 fn who_answers_last_after_an_outage_is_not_dead() {
     let mut world = joined();
@@ -298,7 +298,7 @@ fn the_same_ticket_joins_again_until_a_command_was_accepted() {
     let first = world.newest(1).expect("joined");
     dial(&mut world, PathId(12));
     assert_eq!(join(&mut world, PathId(12)), [ControlFrame::Joined(Joined)]);
-    // HAZ-19: the older connection is closed, and says nothing more.
+    // The older connection is closed, and says nothing more [JOIN-7].
     let down = world.scripted_client(|c, _| c.down(PathId(11)).cloned());
     assert_eq!(down, Some(DownCause::ClosedByPeer(code::PATH_ENDED)));
     world.as_secondary(first, |s, _| {
@@ -348,7 +348,7 @@ fn a_join_that_is_never_answered_fails_with_the_dial() {
     assert!(was_told(&mut world, PathEvent::Dead(path)));
 }
 
-/// HAZ-27: dials that wait for their turn come while their tickets are good.
+/// [JOIN-9] [PATH-4]: dials that wait for their turn come while their tickets are good.
 #[test]
 fn dials_that_wait_for_their_turn_still_join() {
     let mut setup = Setup {
@@ -369,7 +369,7 @@ fn dials_that_wait_for_their_turn_still_join() {
     assert!(world.is_joined(6));
 }
 
-/// HAZ-23: a segment that found no carrier goes on when there is one, and only then.
+/// [SEG-4]: a segment that found no carrier goes on when there is one, and only then.
 #[test]
 fn a_segment_without_a_carrier_goes_on_when_there_is_one() {
     let mut setup = Setup::default();
@@ -389,7 +389,7 @@ fn a_segment_without_a_carrier_goes_on_when_there_is_one() {
     assert!(world.is_whole(stream, 200_000));
 }
 
-/// HAZ-23: on a closed connection nobody waits for a carrier.
+/// On a closed connection nobody waits for a carrier.
 #[test]
 fn a_write_on_a_closed_connection_ends() {
     let mut world = joined();

@@ -334,6 +334,8 @@ impl ClientSession {
         let (wanted, range) = (held.range, frame.extent.range());
         if let Some(recv) = self.streams.aggregated_mut(frame.stream) {
             frame.max_offset = recv.window.tell(path);
+            // Who has just been asked is not late, however long the reader has been waiting.
+            recv.on_grant_bytes(wanted, cx.now.monotonic);
         }
         self.ledger.on_forwarded(grant, range);
         self.forward(cx, path, ControlFrame::Grant(frame));

@@ -353,6 +353,13 @@ impl Net {
         open.map(|(&stream, _)| stream).collect()
     }
 
+    /// Whether the writer of a carrier toward `toward` has given it up.
+    pub(super) fn was_reset(&self, id: ConnId, toward: Side, stream: u64) -> bool {
+        let flow = self.conns[id.0].carriers.get(&stream);
+        let flow = flow.and_then(|carrier| carrier.flows[toward.index()].as_ref());
+        flow.is_some_and(|flow| matches!(flow.out.state, Sending::Reset(_)))
+    }
+
     /// The stream offset in the header of a segment that has not arrived.
     pub(super) fn segment_offset(&self, id: ConnId, stream: u64) -> u64 {
         let carrier = &self.conns[id.0].carriers[&stream];

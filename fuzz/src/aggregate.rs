@@ -16,7 +16,7 @@ const OP_BYTES: usize = 6;
 const CHECK_INTERVAL: usize = 16;
 
 /// The first three bytes say the policy, the number of ranges and the start; then every
-/// [`OP_BYTES`] are a chunk that arrives or a read. The stream is what a list of bytes would make
+/// `OP_BYTES` are a chunk that arrives or a read. The stream is what a list of bytes would make
 /// of it, and its memory is in bound.
 pub fn aggregate_diff(input: &[u8]) {
     let Some((&[overlap, ranges, start], ops)) = input.split_first_chunk() else {

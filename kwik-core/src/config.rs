@@ -67,7 +67,12 @@ pub struct ClientConfig {
     pub session_window_bytes: u64,
     /// Credit that every aggregated stream has besides the session's, bytes.
     pub stream_reserve_bytes: u64,
-    /// Disjoint ranges that one stream's reassembly holds.
+    /// Gaps that the bytes of one path may leave in its own grants: lost packets make some, cutting
+    /// bytes apart on purpose makes more.
+    pub gaps_per_path_max: usize,
+    /// Disjoint ranges that one stream's reassembly holds. The last resort: no path may be held to
+    /// account for what others have used up, so it is out of reach of `gaps_per_path_max` of all
+    /// paths.
     pub reassembly_ranges_max: usize,
     /// Which secondaries may be dialled.
     pub dial: DialPolicy,
@@ -141,10 +146,10 @@ impl Default for Config {
                 stream_receive_window_bytes: 16 << 20,
                 secondary_receive_window_bytes: 32 << 20,
                 udp_payload_max_bytes: 1452,
-                udp_payload_loopback_bytes: 16_000,
+                udp_payload_loopback_bytes: 9_000,
                 send_buffer_max_bytes: 16 << 20,
                 bidi_streams_max: 100,
-                segments_max: 128,
+                segments_max: 256,
                 handshakes_max: 1024,
                 connections_max: 16_384,
             },
@@ -161,7 +166,8 @@ impl Default for ClientConfig {
             stream_window_bytes: 8 << 20,
             session_window_bytes: 64 << 20,
             stream_reserve_bytes: 64 << 10,
-            reassembly_ranges_max: 1024,
+            gaps_per_path_max: 2048,
+            reassembly_ranges_max: 32 << 10,
             dial: DialPolicy::default(),
             path_silence_max: Duration::from_millis(1500),
             grant_start_max: Duration::from_secs(5),

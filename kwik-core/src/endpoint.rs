@@ -29,6 +29,8 @@ mod sessions;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 pub use self::client::Client;
 pub use self::datagram::{Datagram, Ecn, Transmit};
 pub use self::identity::{ConnectError, IdentityError, ServerIdentity, certificate_pin};
@@ -37,6 +39,7 @@ pub use self::secondary::Secondary;
 use self::sessions::{Session, Sessions};
 use crate::carrier::{DialTarget, Now};
 use crate::config::Config;
+use crate::error::StreamError;
 use crate::event::{Deadline, DeadlineCause, Event};
 use crate::ids::{PathId, SessionHandle, SessionId};
 use crate::quic::{Entropy, Fed, Quic};
@@ -254,6 +257,25 @@ impl Endpoint {
             ..now
         };
     }
+}
+
+/// Bytes of a slice that are copied at a time: what the peer does not take is copied in vain.
+const COPY_STEP_BYTES: usize = 64 << 10;
+
+/// Feeds a slice, piece by copied piece, to a write that takes bytes off the front.
+fn copied(
+    data: &[u8],
+    mut write: impl FnMut(&mut Bytes) -> Result<usize, StreamError>,
+) -> Result<usize, StreamError> {
+    let mut taken = 0;
+    for piece in data.chunks(COPY_STEP_BYTES) {
+        let mut piece = Bytes::copy_from_slice(piece);
+        taken += write(&mut piece)?;
+        if !piece.is_empty() {
+            break;
+        }
+    }
+    Ok(taken)
 }
 
 #[cfg(test)]

@@ -10,6 +10,9 @@ use smallvec::SmallVec;
 use crate::ids::{ByteRange, GrantId, PathId, StreamId};
 use crate::ranges::RangeSet;
 
+/// Ranges in a whole list of what was written [CTL-9].
+const RANGES_PER_LIST_MAX: usize = 16_384;
+
 /// A handful of grants.
 pub(crate) type GrantIds = SmallVec<[GrantId; 4]>;
 
@@ -45,6 +48,9 @@ pub(crate) struct Held {
     open: bool,
     /// The bytes of `range` that are not present.
     missing: RangeSet,
+    /// Bytes of `range` that came and were thrown away because copies differed: its secondary will
+    /// not bring them again.
+    discarded: RangeSet,
     /// Bytes of `range` that are present, as last reported.
     reported_present: u64,
     /// What the secondary said it has written; it writes no more.
@@ -69,6 +75,9 @@ enum Phase {
 pub(crate) enum Authority {
     /// They belong to this stream and must lie in this range.
     Granted(StreamId, ByteRange),
+    /// As `Granted`, but the grant is reported lost: they count only where a live grant asks for
+    /// them [GRANT-10].
+    Late(StreamId, ByteRange),
     /// The grant has ended: its late bytes are dropped without blame.
     Ended,
     /// No such grant was ever given to this path.
@@ -141,7 +150,8 @@ impl Ledger {
         let given = self.by_path.get(&path).and_then(|grants| grants.highest);
         match self.grants.get(&grant) {
             Some(held) if held.path == path => match held.forwarded {
-                Some(range) => Authority::Granted(held.stream, range),
+                Some(range) if held.is_unanswered() => Authority::Granted(held.stream, range),
+                Some(range) => Authority::Late(held.stream, range),
                 None => Authority::Never,
             },
             // Ids rise over the session, so one at or below the path's highest that is not held has
@@ -172,22 +182,45 @@ impl Ledger {
         touched
     }
 
-    /// Bytes of a stream are missing again: copies of them differed.
-    pub(crate) fn on_reopened(&mut self, stream: StreamId, range: ByteRange) {
+    /// Bytes of a stream are missing again: copies of them differed. Returns the grants that this
+    /// touched.
+    pub(crate) fn on_reopened(&mut self, stream: StreamId, range: ByteRange) -> GrantIds {
+        let mut touched = GrantIds::new();
         for id in self.by_stream.get(&stream).into_iter().flatten() {
-            if let Some(held) = self.grants.get_mut(id) {
-                held.missing.insert(held.range.intersection(range));
-            }
+            let Some(held) = self
+                .grants
+                .get_mut(id)
+                .filter(|held| held.range.overlaps(range))
+            else {
+                continue;
+            };
+            let part = held.range.intersection(range);
+            held.discarded.insert_all(&held.missing.missing_in(part));
+            held.missing.insert(part);
+            touched.push(*id);
         }
+        touched
     }
 
-    /// The secondary says what it has written. The list is whole unless `more` follows.
-    pub(crate) fn on_written(&mut self, grant: GrantId, ranges: &[ByteRange], more: bool) {
+    /// Whether a live grant asks for all of these bytes.
+    pub(crate) fn asks_for(&self, stream: StreamId, range: ByteRange) -> bool {
+        self.on_stream(stream)
+            .any(|(_, held)| held.is_live() && held.range.contains(range))
+    }
+
+    /// How many gaps the bytes of a path have left in its own grants.
+    pub(crate) fn gaps_on(&self, path: PathId) -> usize {
+        self.on_path(path).map(|(_, held)| held.missing.len()).sum()
+    }
+
+    /// The secondary says what it has written. The list is whole unless `more` follows. False if
+    /// the list is longer than any honest one [CTL-9].
+    pub(crate) fn on_written(&mut self, grant: GrantId, ranges: &[ByteRange], more: bool) -> bool {
         let Some(held) = self.grants.get_mut(&grant) else {
-            return;
+            return true;
         };
         if held.written_whole {
-            return;
+            return true;
         }
         let written = held.written.get_or_insert_default();
         for range in ranges {
@@ -203,6 +236,9 @@ impl Ledger {
                 .map(ByteRange::end);
             held.clip(end.unwrap_or(held.range.start()));
         }
+        held.written
+            .as_ref()
+            .is_none_or(|written| written.len() <= RANGES_PER_LIST_MAX)
     }
 
     /// Nothing is wanted at or above `end` any more. True if nothing at all is.
@@ -256,7 +292,7 @@ impl Ledger {
         }
         held.phase = Phase::Answered;
         let complete = held.missing.is_empty() && !held.open;
-        let over = complete || held.forwarded.is_none() || held.written_whole;
+        let over = complete || held.forwarded.is_none() || held.has_stopped();
         if let Some(path) = self.by_path.get_mut(&held.path) {
             path.unanswered -= 1;
         }
@@ -318,6 +354,7 @@ impl Held {
             forwarded: None,
             open,
             missing,
+            discarded: RangeSet::new(),
             reported_present: 0,
             written: None,
             written_whole: false,
@@ -338,6 +375,11 @@ impl Held {
         self.forwarded.is_some()
     }
 
+    /// Whether this byte is wanted and not present.
+    pub(crate) fn misses(&self, at: u64) -> bool {
+        ByteRange::with_len(at, 1).is_some_and(|byte| self.missing.overlaps(byte))
+    }
+
     /// The lowest byte that is wanted and not present.
     pub(crate) fn lowest_missing(&self) -> Option<u64> {
         self.missing.first().map(ByteRange::start)
@@ -348,13 +390,25 @@ impl Held {
         self.written_whole
     }
 
-    /// All that the secondary will ever bring is present.
-    fn has_stopped(&self) -> bool {
+    /// All that the secondary will ever bring has come.
+    pub(crate) fn has_stopped(&self) -> bool {
+        let awaited = |range: ByteRange| {
+            let mut missing = self.missing.within(range);
+            missing.remove_all(&self.discarded);
+            !missing.is_empty()
+        };
         self.written_whole
             && self
                 .written
                 .as_ref()
-                .is_some_and(|written| !written.iter().any(|range| self.missing.overlaps(range)))
+                .is_some_and(|written| !written.iter().any(awaited))
+    }
+
+    /// Whether bytes of it are missing because copies differed.
+    pub(crate) fn is_disputed(&self) -> bool {
+        self.missing
+            .iter()
+            .any(|range| self.discarded.overlaps(range))
     }
 
     fn short(&self) -> Final {

@@ -158,7 +158,7 @@ impl Quic {
     }
 
     /// Begins a connection. One of the same name is closed first, and what it had to tell is
-    /// forgotten [HAZ-19].
+    /// forgotten [JOIN-7].
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! Public codecs of the wire protocol: control frames and the segment header.
 //!
-//! Owns the bytes of both ([`protocol`](crate::protocol) §6 and §7) and every check that needs
+//! Owns the bytes of both ([`protocol`](crate::protocol) §5 and §6.2) and every check that needs
 //! nothing but the bytes themselves. Never sees who sent them, nor whether they were expected.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
@@ -23,19 +23,19 @@ pub const FRAME_MAX_BYTES: usize = 4096;
 /// Longest payload of a GRANT or RAW frame, bytes [CTL-4].
 pub const LARGE_FRAME_MAX_BYTES: usize = 20 << 10;
 
-/// Longest sealed command or message, bytes: 16 KiB and room for the tag.
+/// Longest sealed command or message, bytes: 16 KiB and room for the tag [SEAL-1].
 pub const SEALED_MAX_BYTES: usize = (16 << 10) + 64;
 
-/// Ranges that one frame lists; longer lists span several frames.
+/// Ranges that one frame lists; longer lists span several frames [CTL-8] [CTL-9].
 pub const RANGES_PER_FRAME_MAX: usize = 128;
 
-/// Addresses in one ADD_PATH.
+/// Addresses in one ADD_PATH [PATH-3].
 pub const ADDRS_MAX: usize = 8;
 
-/// Longest server name in ADD_PATH, bytes.
+/// Longest server name in ADD_PATH, bytes [PATH-3].
 pub const SERVER_NAME_MAX_BYTES: usize = 255;
 
-/// Longest ticket, bytes.
+/// Longest ticket, bytes [JOIN-2].
 pub const TICKET_MAX_BYTES: usize = 512;
 
 /// Bytes that are not what the protocol says.
@@ -68,7 +68,7 @@ pub enum WireError {
 }
 
 /// The lists in which one set of ranges is sent: each fits one frame, and there is always at least
-/// one, which may be empty.
+/// one, which may be empty [CTL-9].
 #[must_use]
 pub fn split_ranges(set: &RangeSet) -> Vec<Ranges> {
     let mut lists = vec![Ranges::new()];
@@ -79,6 +79,12 @@ pub fn split_ranges(set: &RangeSet) -> Vec<Ranges> {
         }
     }
     lists
+}
+
+/// The code point and name of every frame.
+#[cfg(test)]
+pub(crate) fn known_frames() -> [(u64, &'static str); codec::KINDS.len()] {
+    codec::KINDS.map(|(kind, _)| (kind.code, kind.name))
 }
 
 #[cfg(test)]

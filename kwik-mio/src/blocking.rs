@@ -9,10 +9,11 @@
 //! [`RecvStream`] is stopped, a session closes once what was finished has arrived, an endpoint ends
 //! its thread. Nothing waits busily.
 //!
-//! [HAZ-2] Waiting for credit and taking events must not wait for each other; see
+//! Waiting for credit and taking events must not wait for each other; see
 //! [`Error::EventsPending`](crate::Error::EventsPending).
 
 mod client;
+mod entry;
 mod primary;
 mod secondary;
 mod segment;

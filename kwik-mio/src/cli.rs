@@ -4,7 +4,9 @@
 //! what is shown, and the exit code.
 
 mod args;
+mod demo;
 mod failure;
+mod get;
 mod identity;
 mod keygen;
 mod logging;
@@ -41,8 +43,8 @@ pub fn run() -> ExitCode {
 fn dispatch(command: Command) -> Result<(), Failure> {
     match command {
         Command::Serve(args) => serve::run(&args),
-        Command::Get(args) => Ok(()),
+        Command::Get(args) => get::run(args),
         Command::Keygen(args) => keygen::run(&args),
-        Command::Demo(args) => Ok(()),
+        Command::Demo(args) => demo::run(&args),
     }
 }

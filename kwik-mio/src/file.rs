@@ -5,17 +5,17 @@
 //!
 //! | message | from → to | travels | form |
 //! |---|---|---|---|
-//! | [`Request`] | client → primary | on a stream that the client opens, which it then ends | version u8, path length u16, path |
-//! | [`Answer`] | primary → client | on the same stream | version u8, code u8; with code 0 also: size u64, content stream u64 |
-//! | [`Hash`] | primary → client | behind the answer, when the hash is known; the stream ends | BLAKE3 of the content, 32 bytes |
-//! | [`Command`] | primary → secondary | as the command of a grant | version u8, size u64, path length u16, path |
+//! | [`Request`] [FILE-2] | client → primary | on a stream that the client opens, which it then ends | version u8, path length u16, path |
+//! | [`Answer`] [FILE-3] | primary → client | on the same stream | version u8, code u8; with code 0 also: size u64, content stream u64 |
+//! | [`Hash`](type@Hash) [FILE-5] | primary → client | behind the answer, when the hash is known; the stream ends | BLAKE3 of the content, 32 bytes |
+//! | [`Command`] [FILE-7] | primary → secondary | as the command of a grant | version u8, size u64, path length u16, path |
 //!
 //! The content travels on a stream of its own, which the primary opens, so that the offset of a byte
-//! in the stream is its offset in the file. The stream ends at the size of the file. The hash may
-//! come long after the content: the primary reads the file for it meanwhile.
+//! in the stream is its offset in the file. The stream ends at the size of the file [FILE-4]. The
+//! hash may come long after the content: the primary reads the file for it meanwhile.
 //!
 //! A path is the name of a file below the root of a server: UTF-8, `/` between its parts, not encoded
-//! in any way.
+//! in any way [FILE-1].
 
 mod codec;
 #[cfg(test)]
@@ -35,7 +35,7 @@ pub const REQUEST_BYTES_MAX: usize = 3 + PATH_BYTES_MAX;
 /// BLAKE3 of the content of a file.
 pub type Hash = [u8; 32];
 
-/// Application error codes on the request stream and the content stream.
+/// Application error codes on the request stream and the content stream [FILE-6].
 pub mod reset {
     /// The file changed while it was served: what arrived is worth nothing.
     pub const FILE_CHANGED: u64 = 1;
@@ -186,7 +186,7 @@ impl GrantRefusal {
     }
 }
 
-/// Bytes that are not a message of this protocol.
+/// Bytes that are not a message of this protocol [FILE-8].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FileError {
     /// The message goes on behind these bytes.

@@ -25,3 +25,8 @@ pub use self::blocking::{
 pub use self::driver::{Driver, Port};
 pub use self::error::Error;
 pub use self::stats::{IoStats, LatencySummary};
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -250,6 +250,11 @@ impl Stage {
         self.on_client(|client| client.paths()).unwrap_or_default()
     }
 
+    /// Bytes that have arrived at the client, whether its application has read them or not.
+    pub fn arrived_bytes(&mut self) -> u64 {
+        self.paths().iter().map(|path| path.received_bytes).sum()
+    }
+
     /// Bytes that a secondary was granted and that have not arrived from it.
     pub fn owed_by(&mut self, index: usize) -> u64 {
         let granted = self.secondary_app(index).granted_bytes();
@@ -425,11 +430,14 @@ pub fn one_lost(terms: &Terms) -> Report {
     let mut stage = terms.setting(2).build();
     let chance = Chance::new(terms.seed, Purpose::Schedule, 0);
     let victim = usize::from(chance.draw(1).is_multiple_of(2));
-    stage.run_until_percent(chance.between(0, 20, 60), terms.limit);
-    while stage.owed_by(victim) < ROTATION_RANGE_BYTES
-        && stage.reader().bytes() < terms.bytes * 75 / 100
-        && stage.world.time() < terms.limit
-    {
+    let percent = |bytes: u64| terms.bytes * bytes / 100;
+    let earliest = percent(chance.between(0, 20, 60));
+    let is_time = |stage: &mut Stage| {
+        let arrived = stage.arrived_bytes();
+        let owes = stage.owed_by(victim) >= ROTATION_RANGE_BYTES;
+        arrived >= earliest && (owes || arrived >= percent(75))
+    };
+    while !is_time(&mut stage) && stage.world.time() < terms.limit {
         stage.world.run_for(Duration::from_millis(2));
     }
     stage.world.crash(stage.secondaries[victim]);

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
+use super::copied;
 use crate::carrier::{Now, ReadState};
 use crate::error::{Misuse, StreamError};
 use crate::ids::{SessionId, StreamId};
@@ -61,6 +62,16 @@ impl<'a> Client<'a> {
     /// The peer wants no more, the session has ended, or the stream is not open for sending.
     pub fn write(&mut self, stream: StreamId, data: &mut Bytes) -> Result<usize, StreamError> {
         self.session.write(stream, data, &mut self.carriers)
+    }
+
+    /// As [`Self::write`], from a slice, which is copied; returns how many bytes were taken. If that
+    /// is not all, `StreamEvent::Writable` follows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub fn write_slice(&mut self, stream: StreamId, data: &[u8]) -> Result<usize, StreamError> {
+        copied(data, |piece| self.write(stream, piece))
     }
 
     /// Ends what we send on a stream, behind what was written.

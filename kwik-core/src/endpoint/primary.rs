@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
+use super::copied;
 use crate::carrier::{Now, ReadState};
 use crate::error::{Misuse, StreamError};
 use crate::ids::{ByteRange, GrantId, PathId, SegmentId, SessionId, StreamId};
@@ -82,6 +83,16 @@ impl Primary<'_> {
     pub fn write(&mut self, stream: StreamId, data: &mut Bytes) -> Result<usize, StreamError> {
         self.session
             .write(self.now, stream, data, &mut self.carriers)
+    }
+
+    /// As [`Self::write`], from a slice, which is copied; returns how many bytes were taken. If that
+    /// is not all, `StreamEvent::Writable` follows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::write`].
+    pub fn write_slice(&mut self, stream: StreamId, data: &[u8]) -> Result<usize, StreamError> {
+        copied(data, |piece| self.write(stream, piece))
     }
 
     /// Ends a stream behind all that was written or granted.

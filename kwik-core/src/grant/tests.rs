@@ -78,14 +78,18 @@ fn a_lost_open_grant_reports_the_highest_byte_and_the_holes_below() {
 }
 
 #[test]
-fn late_bytes_of_an_answered_grant_are_still_its_own() {
+fn late_bytes_of_an_answered_grant_count_only_where_another_asks_for_them() {
     let mut ledger = ledger(range(10, 20), false);
     assert!(ledger.drain(G) && !ledger.drain(G));
     ledger.on_answered(G);
     assert_eq!(
         ledger.authority(PATH, G),
-        Authority::Granted(STREAM, range(10, 20))
+        Authority::Late(STREAM, range(10, 20))
     );
+    assert!(!ledger.asks_for(STREAM, range(12, 14)));
+    let other = Held::new(PathId(2), STREAM, range(12, 20), false, set(&[(12, 20)]));
+    ledger.give(GrantId(8), other);
+    assert!(ledger.asks_for(STREAM, range(12, 14)) && !ledger.asks_for(STREAM, range(11, 14)));
     ledger.on_written(G, &[], false);
     ledger.forget(G);
     assert_eq!(ledger.authority(PATH, G), Authority::Ended);

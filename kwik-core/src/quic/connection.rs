@@ -124,8 +124,15 @@ impl Conn {
         }
     }
 
+    /// Under which quinn's own lines appear in a log.
+    pub(super) fn span(&self) -> tracing::Span {
+        let path = self.path.map(|path| path.0);
+        tracing::trace_span!("connection", session = self.session.0, path)
+    }
+
     /// Takes all that quinn has to tell.
     pub(super) fn look(&mut self, send_buffer_max_bytes: u64) -> Findings {
+        let _span = self.span().entered();
         self.window.follow(&mut self.quinn, send_buffer_max_bytes);
         let mut events = Events::default();
         while let Some(event) = self.quinn.poll() {

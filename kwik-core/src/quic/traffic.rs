@@ -61,6 +61,7 @@ impl Quic {
                 if let Some((key, conn)) =
                     key.and_then(|key| Some((key, self.conns.get_mut(&key)?)))
                 {
+                    let _span = conn.span().entered();
                     conn.received = true;
                     conn.quinn.handle_event(event);
                     self.touch(key);
@@ -298,6 +299,7 @@ impl Quic {
         while let Some(key) = self.next_turn() {
             self.turn = key;
             let transmit = self.conns.get_mut(&key).and_then(|conn| {
+                let _span = conn.span().entered();
                 let fit = BATCH_MAX_BYTES / usize::from(conn.quinn.current_mtu()).max(1);
                 conn.quinn
                     .poll_transmit(now.monotonic, datagrams_max.min(fit).max(1), buf)

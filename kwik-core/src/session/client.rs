@@ -116,11 +116,8 @@ impl ClientSession {
             return None;
         }
         let drain = self.drains.first().map(|&(at, _)| at);
-        let hole = self
-            .streams
-            .first_hole_since()
-            .map(|since| since + self.config.client.hole_max);
-        [self.path_deadline(), drain, hole]
+        let reader = self.streams.reader_deadline(&self.config.client);
+        [self.path_deadline(), drain, reader]
             .into_iter()
             .flatten()
             .min()

@@ -5,6 +5,7 @@ mod apps;
 mod content;
 mod forgery;
 mod hand;
+mod hazards;
 mod net;
 mod regressions;
 mod rng;

@@ -156,7 +156,7 @@ impl fmt::Debug for Opener {
     }
 }
 
-/// Which sequence numbers were accepted [HAZ-6].
+/// Which sequence numbers were accepted [SEAL-4].
 ///
 /// ```text
 ///  refused: too old │ one bit each, at seq % SEQ_WINDOW │ accepted

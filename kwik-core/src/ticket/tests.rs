@@ -1,3 +1,5 @@
+//! Claims about keys, tickets, proofs and seals, one by one.
+
 use std::time::Duration;
 
 use bytes::Bytes;

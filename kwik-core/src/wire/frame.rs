@@ -9,7 +9,7 @@ use crate::ids::{ByteRange, GrantId, PathId, SessionId, StreamId};
 /// A list of ranges, lowest first and disjoint. Longer lists span several frames.
 pub type Ranges = SmallVec<[ByteRange; 4]>;
 
-/// A message on a control carrier.
+/// A message on a control carrier ([`protocol`](crate::protocol) §5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
     missing_docs,
@@ -44,6 +44,12 @@ pub enum ControlFrame {
 }
 
 /// First frame of a client to a primary.
+///
+/// HELLO, 0x01:
+///
+/// | field               | form     | rule                             |
+/// |---------------------|----------|----------------------------------|
+/// | join key thumbprint | 32 bytes | SHA-256 of the join key [JOIN-1] |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// SHA-256 of the public key with which the client will prove its joins.
@@ -51,6 +57,13 @@ pub struct Hello {
 }
 
 /// A path changed its state at the client.
+///
+/// PATH_STATUS, 0x02:
+///
+/// | field | form   | rule                                 |
+/// |-------|--------|--------------------------------------|
+/// | path  | varint | not 0 [PATH-1]                       |
+/// | state | varint | 0 active, 1 dead, 2 retired [PATH-9] |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathStatus {
     /// Which.
@@ -72,6 +85,19 @@ pub enum PathStatusState {
 }
 
 /// What became of a grant so far.
+///
+/// GRANT_STATUS, 0x03:
+///
+/// | field   | form   | rule                                 |
+/// |---------|--------|--------------------------------------|
+/// | grant   | varint | given before [GRANT-1]               |
+/// | outcome | varint | 0 progress, 1 done, 2 lost [GRANT-3] |
+/// | present | varint | progress only [GRANT-15]             |
+/// | reason  | varint | lost only, 0 to 7                    |
+/// | code    | varint | lost with reason 1 only              |
+/// | end     | varint | done and lost only [GRANT-19]        |
+/// | more    | 0 or 1 | lost only [CTL-9]                    |
+/// | missing | ranges | lost only [CTL-8] [GRANT-19]         |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantStatus {
     /// Which.
@@ -88,7 +114,7 @@ pub enum GrantOutcome {
         /// Bytes.
         present: u64,
     },
-    /// Final: all bytes up to `end` are present (1). For a grant with a fixed range `end` is its end.
+    /// Final: all bytes up to `end` are present (1) [GRANT-19].
     Done {
         /// Where the grant ended.
         end: u64,
@@ -97,7 +123,7 @@ pub enum GrantOutcome {
     Lost {
         /// Why.
         reason: LostReason,
-        /// For an open grant, one past the highest byte present; otherwise the end of the range.
+        /// Where the grant ended [GRANT-19].
         end: u64,
         /// Exactly the missing bytes.
         missing: Ranges,
@@ -128,6 +154,13 @@ pub enum LostReason {
 }
 
 /// Ranges that the reader waits for and that no grant covers.
+///
+/// HOLE, 0x04:
+///
+/// | field  | form   | rule             |
+/// |--------|--------|------------------|
+/// | stream | varint | [STR-1] [STR-6]  |
+/// | ranges | ranges | [CTL-8] [END-10] |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hole {
     /// The stream.
@@ -137,6 +170,12 @@ pub struct Hole {
 }
 
 /// The client has every byte of an aggregated stream.
+///
+/// STREAM_DONE, 0x05:
+///
+/// | field  | form   | rule                      |
+/// |--------|--------|---------------------------|
+/// | stream | varint | its size was said [END-5] |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamDone {
     /// The stream.
@@ -144,6 +183,13 @@ pub struct StreamDone {
 }
 
 /// A server may write below this offset of an aggregated stream.
+///
+/// MAX_OFFSET, 0x06:
+///
+/// | field  | form   | rule                                        |
+/// |--------|--------|---------------------------------------------|
+/// | stream | varint | [STR-1] [STR-6]                             |
+/// | offset | varint | a lower one than before is ignored [FLOW-1] |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MaxOffset {
     /// The stream.
@@ -153,6 +199,12 @@ pub struct MaxOffset {
 }
 
 /// First frame of a primary.
+///
+/// WELCOME, 0x10:
+///
+/// | field   | form     | rule            |
+/// |---------|----------|-----------------|
+/// | session | 16 bytes | random [SESS-3] |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Welcome {
     /// The session's name.
@@ -160,6 +212,16 @@ pub struct Welcome {
 }
 
 /// A secondary to connect to.
+///
+/// ADD_PATH, 0x11:
+///
+/// | field       | form             | rule                                                |
+/// |-------------|------------------|-----------------------------------------------------|
+/// | path        | varint           | higher than any before [PATH-1]                     |
+/// | addresses   | count, addresses | 1 to 8; family 4 or 6, IP, big-endian port [PATH-3] |
+/// | server name | length, bytes    | UTF-8, 1 to 255 bytes [PATH-3]                      |
+/// | pin         | 32 bytes         | [CONN-2]                                            |
+/// | ticket      | length, bytes    | at most 512 bytes [JOIN-2]                          |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddPath {
     /// The name of the path; higher than any before.
@@ -175,6 +237,12 @@ pub struct AddPath {
 }
 
 /// No more grants go to a path; it closes when those it has are final.
+///
+/// RETIRE_PATH, 0x12:
+///
+/// | field | form   | rule                           |
+/// |-------|--------|--------------------------------|
+/// | path  | varint | named before [PATH-1] [PATH-8] |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetirePath {
     /// Which.
@@ -182,6 +250,15 @@ pub struct RetirePath {
 }
 
 /// A stream's new bytes travel in segments from now on.
+///
+/// AGGREGATE, 0x13:
+///
+/// | field      | form   | rule                  |
+/// |------------|--------|-----------------------|
+/// | stream     | varint | plain so far [AGG-1]  |
+/// | plain end  | varint | [AGG-2]               |
+/// | size known | 0 or 1 |                       |
+/// | final size | varint | only if known [END-1] |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aggregate {
     /// The stream.
@@ -193,6 +270,13 @@ pub struct Aggregate {
 }
 
 /// Where a stream ends. Said once.
+///
+/// FINAL_SIZE, 0x14:
+///
+/// | field  | form   | rule               |
+/// |--------|--------|--------------------|
+/// | stream | varint | aggregated [AGG-1] |
+/// | size   | varint | [END-2] [END-3]    |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FinalSize {
     /// The stream.
@@ -202,6 +286,20 @@ pub struct FinalSize {
 }
 
 /// The right of a path to write a range of a stream, and the sealed order to do it.
+///
+/// GRANT, 0x20:
+///
+/// | field           | form          | rule                                |
+/// |-----------------|---------------|-------------------------------------|
+/// | grant           | varint        | higher than any before [GRANT-1]    |
+/// | path            | varint        | named before [PATH-1]               |
+/// | stream          | varint        | aggregated [AGG-1]                  |
+/// | extent          | varint        | 0 fixed, 1 open [GRANT-2]           |
+/// | start           | varint        | at or above the plain end [GRANT-2] |
+/// | length          | varint        | fixed only; at least 1              |
+/// | max offset      | varint        | [FLOW-4]                            |
+/// | sequence number | varint        | [SEAL-4]                            |
+/// | command         | length, bytes | at most 16 448 bytes [SEAL-1]       |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// The name of the grant; higher than any before.
@@ -257,6 +355,13 @@ pub struct Sealed {
 }
 
 /// A grant shrinks.
+///
+/// REVOKE, 0x21:
+///
+/// | field | form   | rule                   |
+/// |-------|--------|------------------------|
+/// | grant | varint | given before [GRANT-1] |
+/// | end   | varint | [GRANT-8]              |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revoke {
     /// Which.
@@ -266,6 +371,14 @@ pub struct Revoke {
 }
 
 /// A sealed message that belongs to no stream.
+///
+/// RAW, 0x22:
+///
+/// | field           | form          | rule                          |
+/// |-----------------|---------------|-------------------------------|
+/// | path            | varint        | named before [PATH-1]         |
+/// | sequence number | varint        | [SEAL-4]                      |
+/// | message         | length, bytes | at most 16 448 bytes [SEAL-1] |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Raw {
     /// For whom.
@@ -275,6 +388,16 @@ pub struct Raw {
 }
 
 /// First frame of a client to a secondary.
+///
+/// JOIN, 0x30:
+///
+/// | field    | form          | rule                        |
+/// |----------|---------------|-----------------------------|
+/// | session  | 16 bytes      | [SESS-3]                    |
+/// | path     | varint        | not 0 [PATH-1]              |
+/// | ticket   | length, bytes | at most 512 bytes [JOIN-4]  |
+/// | join key | 32 bytes      | Ed25519 public key [JOIN-1] |
+/// | proof    | 64 bytes      | [JOIN-3]                    |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Join {
     /// The session.
@@ -290,10 +413,18 @@ pub struct Join {
 }
 
 /// The secondary accepted the join.
+///
+/// JOINED, 0x31; no fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Joined;
 
 /// The secondary turned the join down; it closes the connection.
+///
+/// REFUSED, 0x32:
+///
+/// | field | form   | rule     |
+/// |-------|--------|----------|
+/// | code  | varint | [JOIN-8] |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
     /// An application error code.
@@ -301,6 +432,13 @@ pub struct Refused {
 }
 
 /// The secondary will not fill a grant.
+///
+/// GRANT_REFUSED, 0x33:
+///
+/// | field | form   | rule                         |
+/// |-------|--------|------------------------------|
+/// | grant | varint | forwarded before             |
+/// | code  | varint | the application's [GRANT-16] |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantRefused {
     /// Which.
@@ -311,6 +449,14 @@ pub struct GrantRefused {
 
 /// The secondary writes no more for a grant. Ends nothing by itself: the bytes may still be on
 /// their way.
+///
+/// GRANT_DONE, 0x34:
+///
+/// | field   | form   | rule              |
+/// |---------|--------|-------------------|
+/// | grant   | varint | forwarded before  |
+/// | more    | 0 or 1 | [CTL-9]           |
+/// | written | ranges | [CTL-8] [GRANT-6] |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantDone {
     /// Which.

@@ -13,8 +13,9 @@ use kwik_core::event::{ClientEvent, EventKind, PathEvent};
 use kwik_core::ids::{ByteRange, PathId, SessionId, StreamId};
 use kwik_core::path::PathInfo;
 
+use super::entry::Role;
 use super::session::SessionRef;
-use super::shared::{Role, deadline_after};
+use super::shared::deadline_after;
 use super::stream::{RecvStream, SendStream};
 use super::{LINGER, worker};
 use crate::driver::clock;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use kwik_core::ids::SegmentId;
 
+use super::entry::{Role, WriteKey};
 use super::session::{Call, SessionRef};
-use super::shared::{Role, WriteKey, deadline_after};
+use super::shared::deadline_after;
 use super::stream::{write_copied, write_whole};
 use crate::error::Error;
 

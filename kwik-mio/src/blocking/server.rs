@@ -8,10 +8,11 @@ use std::time::Duration;
 use kwik_core::config::Config;
 use kwik_core::endpoint::ServerIdentity;
 
+use super::entry::Role;
 use super::primary::PrimarySession;
 use super::secondary::SecondarySession;
 use super::session::SessionRef;
-use super::shared::{EndpointRef, Role, deadline_after, wait_on};
+use super::shared::{EndpointRef, deadline_after, wait_on};
 use super::{LINGER, worker};
 use crate::error::Error;
 use crate::stats::IoStats;

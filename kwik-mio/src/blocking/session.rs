@@ -10,7 +10,8 @@ use kwik_core::error::{CloseReason, Misuse};
 use kwik_core::event::EventKind;
 use kwik_core::ids::{SessionHandle, StreamId};
 
-use super::shared::{EndpointRef, Entry, Role, SendState, State, wait_on};
+use super::entry::{Entry, Role, SendState};
+use super::shared::{EndpointRef, State, wait_on};
 use super::stream::{RecvStream, SendStream};
 use crate::driver::clock;
 use crate::error::Error;
@@ -77,6 +78,16 @@ impl Call<'_> {
         entry
             .and_then(|entry| entry.ended.clone())
             .unwrap_or(CloseReason::Local)
+    }
+
+    /// Notes whether the reader of a stream has left something there.
+    pub(super) fn set_behind(&mut self, stream: StreamId, behind: bool) {
+        let key = (self.session, stream);
+        if behind {
+            self.state.behind.insert(key);
+        } else {
+            self.state.behind.remove(&key);
+        }
     }
 
     pub(super) fn role(&mut self) -> Result<Role, Error> {

@@ -1,6 +1,6 @@
 //! The state that the handles of one endpoint share with its thread.
 //!
-//! Owns the lock around the endpoint, what is known of each session besides what the core knows,
+//! Owns the lock around the endpoint, which sessions are accepted, held or on their way out,
 //! and who has to be woken after a step. Never touches a socket.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,17 +11,14 @@ use std::time::{Duration, Instant};
 
 use kwik_core::endpoint::Endpoint;
 use kwik_core::error::{CloseReason, code};
-use kwik_core::event::{ClientEvent, Event, EventKind, PrimaryEvent, SecondaryEvent, StreamEvent};
-use kwik_core::ids::{SegmentId, SessionHandle, StreamId};
+use kwik_core::event::{Event, EventKind, PrimaryEvent, SecondaryEvent};
+use kwik_core::ids::{SessionHandle, StreamId};
 use mio::Waker;
 
+use super::entry::{Entry, Role};
 use crate::driver::{clock, marks_readable};
 use crate::error::Error;
 use crate::stats::Counters;
-
-/// Events that a session keeps for `next_event`. Those of a client are news, and the oldest go;
-/// those of a server are work, and a session whose application leaves them lying is closed.
-const EVENTS_KEPT_MAX: usize = 4096;
 
 /// How long the thread may take to end, besides the lingering.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(1);
@@ -43,6 +40,9 @@ pub(super) struct State {
     pub(super) accepted: VecDeque<SessionHandle>,
     /// Sessions without handles, that close when what they sent has arrived.
     lingering: BTreeSet<SessionHandle>,
+    /// Streams whose readers have not taken all that is there: bytes that come are readable without
+    /// any event.
+    pub(super) behind: BTreeSet<(SessionHandle, StreamId)>,
     /// How long the thread means to sleep: `None` while it is awake.
     sleep: Option<Sleep>,
     /// There are no handles any more: the thread ends when nothing lingers, and then at the latest.
@@ -55,61 +55,6 @@ pub(super) struct State {
 #[derive(Clone, Copy)]
 struct Sleep(Option<Instant>);
 
-/// The part that an endpoint plays in a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
-    Client,
-    Primary,
-    Secondary,
-}
-
-/// What is known of a session besides what the core knows.
-pub(super) struct Entry {
-    pub(super) role: Role,
-    /// Something about the session changed.
-    pub(super) changed: Arc<Condvar>,
-    pub(super) established: bool,
-    pub(super) ended: Option<CloseReason>,
-    /// What the application has to be told.
-    pub(super) events: VecDeque<EventKind>,
-    /// Calls of `next_event` that wait.
-    pub(super) event_waiters: usize,
-    /// How the sending halves fare that have a handle.
-    pub(super) sends: BTreeMap<StreamId, SendState>,
-    /// Sending halves that were finished, and that the peer may not have received as a whole.
-    pub(super) in_flight: BTreeSet<StreamId>,
-    /// Streams whose bytes need credit of the reader, not of QUIC only.
-    pub(super) aggregated: BTreeSet<StreamId>,
-    /// Writes of which a part was accepted: nobody else writes there until they are through.
-    pub(super) writing: BTreeSet<WriteKey>,
-    /// Something of ours was finished, and only the peer knows when its reader has it.
-    sent_whole: bool,
-    /// When to close although not everything has arrived. `None` while there are handles.
-    linger_until: Option<Instant>,
-}
-
-/// How a sending half fares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum SendState {
-    /// More may be written.
-    Open,
-    /// Its end was given; the peer may not have all of it.
-    Finished,
-    /// The peer has all of it.
-    Arrived,
-    /// The peer wants no more of it.
-    Stopped(u64),
-    /// Given up by us.
-    Reset,
-}
-
-/// Where a write goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum WriteKey {
-    Stream(StreamId),
-    Segment(SegmentId),
-}
-
 /// Whom to wake once the lock is released.
 #[derive(Default)]
 #[must_use]
@@ -117,119 +62,8 @@ pub(super) struct Wakes {
     sessions: Vec<Arc<Condvar>>,
     accepting: bool,
     thread: bool,
-    /// Bytes became readable.
+    /// Bytes that came with this step are readable.
     pub(super) readable: bool,
-}
-
-impl Entry {
-    fn new(role: Role) -> Self {
-        Self {
-            role,
-            changed: Arc::new(Condvar::new()),
-            established: role != Role::Client,
-            ended: None,
-            events: VecDeque::new(),
-            event_waiters: 0,
-            sends: BTreeMap::new(),
-            in_flight: BTreeSet::new(),
-            aggregated: BTreeSet::new(),
-            writing: BTreeSet::new(),
-            sent_whole: false,
-            linger_until: None,
-        }
-    }
-
-    /// Whether an event waits that no waiting `next_event` is about to take.
-    pub(super) fn has_unclaimed_event(&self) -> bool {
-        self.events.len() > self.event_waiters
-    }
-
-    /// Why a call cannot go on.
-    pub(super) fn end(&self) -> Result<(), Error> {
-        match &self.ended {
-            Some(reason) => Err(Error::Closed(reason.clone())),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether an end at this moment would cost the peer something. At a primary, bytes that have
-    /// arrived may still wait for their reader, who would lose them: there the client ends the
-    /// session, if it does so in time.
-    fn may_end(&self) -> bool {
-        match self.role {
-            Role::Client => self.in_flight.is_empty(),
-            Role::Primary => !self.sent_whole,
-            Role::Secondary => true,
-        }
-    }
-
-    /// The end of a sending half was given.
-    pub(super) fn on_finish(&mut self, stream: StreamId) {
-        self.sends.insert(stream, SendState::Finished);
-        self.in_flight.insert(stream);
-        self.sent_whole = true;
-    }
-
-    fn on_stream_event(&mut self, event: StreamEvent) {
-        match event {
-            StreamEvent::Stopped { stream, code } => self.advance(stream, SendState::Stopped(code)),
-            StreamEvent::Finished(stream) => self.advance(stream, SendState::Arrived),
-            StreamEvent::Opened
-            | StreamEvent::Available
-            | StreamEvent::Readable(_)
-            | StreamEvent::Writable(_) => {}
-        }
-    }
-
-    fn advance(&mut self, stream: StreamId, to: SendState) {
-        self.in_flight.remove(&stream);
-        if let Some(state) = self.sends.get_mut(&stream) {
-            *state = to;
-        }
-    }
-
-    /// Takes note of an event; returns whether the session must end because nobody takes its
-    /// events.
-    fn on_event(&mut self, kind: EventKind) -> bool {
-        match &kind {
-            EventKind::Client(ClientEvent::Connected) => self.established = true,
-            EventKind::Client(ClientEvent::Stream(event))
-            | EventKind::Primary(PrimaryEvent::Stream(event)) => self.on_stream_event(*event),
-            EventKind::Client(ClientEvent::Closed(reason))
-            | EventKind::Primary(PrimaryEvent::Closed(reason))
-            | EventKind::Secondary(SecondaryEvent::Closed(reason)) => {
-                self.ended = Some(reason.clone());
-            }
-            EventKind::Primary(PrimaryEvent::Accepted | PrimaryEvent::SegmentWritable(_))
-            | EventKind::Secondary(SecondaryEvent::Joined | SecondaryEvent::SegmentWritable(_)) => {
-            }
-            EventKind::Client(ClientEvent::Path(_) | ClientEvent::Conflict { .. }) => {
-                if self.events.len() == EVENTS_KEPT_MAX {
-                    self.events.pop_front();
-                }
-                self.events.push_back(kind);
-            }
-            EventKind::Primary(
-                PrimaryEvent::Path(_)
-                | PrimaryEvent::GrantDone { .. }
-                | PrimaryEvent::GrantLost { .. }
-                | PrimaryEvent::Hole { .. }
-                | PrimaryEvent::OwnRange { .. },
-            )
-            | EventKind::Secondary(
-                SecondaryEvent::Grant { .. }
-                | SecondaryEvent::Raw(_)
-                | SecondaryEvent::Revoked { .. }
-                | SecondaryEvent::Stopped(_),
-            ) => {
-                if self.events.len() == EVENTS_KEPT_MAX {
-                    return true;
-                }
-                self.events.push_back(kind);
-            }
-        }
-        false
-    }
 }
 
 impl State {
@@ -239,6 +73,7 @@ impl State {
             sessions: BTreeMap::new(),
             accepted: VecDeque::new(),
             lingering: BTreeSet::new(),
+            behind: BTreeSet::new(),
             sleep: None,
             shutdown: None,
             failed: None,
@@ -252,7 +87,10 @@ impl State {
 
     /// Takes the endpoint's events after a step, and finds out who has to know.
     pub(super) fn settle(&mut self) -> Wakes {
-        let mut wakes = Wakes::default();
+        let mut wakes = Wakes {
+            readable: !self.behind.is_empty(),
+            ..Wakes::default()
+        };
         while let Some(Event { session, kind }) = self.endpoint.poll_event() {
             wakes.readable |= marks_readable(&kind);
             match kind {

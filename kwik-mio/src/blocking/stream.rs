@@ -14,8 +14,9 @@ use kwik_core::carrier::ReadState;
 use kwik_core::error::StreamError;
 use kwik_core::ids::StreamId;
 
+use super::entry::{Role, SendState, WriteKey};
 use super::session::{Call, SessionRef};
-use super::shared::{Role, SendState, WriteKey, deadline_after};
+use super::shared::deadline_after;
 use crate::error::Error;
 
 /// The code with which dropped halves are reset and stopped.
@@ -423,6 +424,7 @@ impl RecvHalf {
                     .read(self.stream, READ_AHEAD_BYTES, &mut sink)
             }
         };
+        call.set_behind(self.stream, matches!(outcome, Ok(ReadState::More)));
         match outcome {
             Ok(ReadState::More | ReadState::Blocked) => {}
             Ok(ReadState::Finished) => ahead.end = Some(End::Finished),
@@ -451,6 +453,7 @@ impl RecvHalf {
         ahead.chunks.clear();
         let stream = self.stream;
         self.session.call(|call| {
+            call.set_behind(stream, false);
             match call.role()? {
                 Role::Client => call.client()?.stop(stream, code)?,
                 Role::Primary | Role::Secondary => call.primary()?.stop(stream, code)?,

@@ -74,9 +74,13 @@ struct Farewell<'a> {
 impl Drop for Farewell<'_> {
     fn drop(&mut self) {
         let outcome = std::mem::replace(&mut self.outcome, Ok(()));
-        let error = outcome
-            .err()
-            .unwrap_or_else(|| io::Error::other("the thread of the endpoint has ended"));
+        let error = outcome.err().unwrap_or_else(|| {
+            io::Error::other(if thread::panicking() {
+                "the thread of the endpoint panicked"
+            } else {
+                "the thread of the endpoint has ended"
+            })
+        });
         self.shared.fail(error);
     }
 }

@@ -13,7 +13,12 @@ use super::url::KwikUrl;
 
 /// Files from several servers at once, over QUIC.
 #[derive(Debug, Parser)]
-#[command(name = "kwik", version, propagate_version = true)]
+#[command(
+    name = "kwik",
+    version,
+    propagate_version = true,
+    arg_required_else_help = false
+)]
 pub(super) struct Args {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -82,7 +87,7 @@ pub(super) enum SpreadArg {
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct GetArgs {
-    /// kwik://HOST[:PORT]/path
+    #[arg(help = "kwik://HOST[:PORT]/path")]
     pub(super) url: KwikUrl,
     /// Where to write the file; `-` for stdout, which is verified only when the exit code is 0
     #[arg(short, long, value_name = "FILE")]

@@ -36,7 +36,12 @@ pub(super) fn run(args: &KeygenArgs) -> Result<(), Failure> {
         },
         (Some(_) | None, Some(_) | None) => Key::Master(MasterKey::from_bytes(random_32()?)),
     };
-    private::create_new(&args.file, key.to_text().as_bytes())
+    store(&args.file, &key)
+}
+
+/// Makes a key file.
+pub(super) fn store(path: &Path, key: &Key) -> Result<(), Failure> {
+    private::create_new(path, key.to_text().as_bytes())
 }
 
 /// Reads a key file.

@@ -146,11 +146,11 @@ impl Pump {
     fn receive(&mut self, lend: &mut impl Lend) -> io::Result<()> {
         let inbox = &mut self.inbox;
         let outcome = self.socket.receive(|datagram| inbox.push(datagram));
-        let received_at = Instant::now();
-        match outcome {
+        let received_at = match outcome {
             Ok(received) => {
                 self.counters.on_receive_call(received.datagrams);
                 self.readable = !received.drained;
+                received.at
             }
             Err(error) => {
                 self.counters.on_receive_call(0);
@@ -162,7 +162,7 @@ impl Pump {
                     Err(error)
                 };
             }
-        }
+        };
         let mut inbox = std::mem::take(&mut self.inbox);
         let mut datagrams = inbox.drain(..);
         while datagrams.len() > 0 {

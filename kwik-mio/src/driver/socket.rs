@@ -5,6 +5,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use kwik_core::endpoint::{Datagram, Ecn, Transmit};
@@ -39,6 +40,8 @@ pub(crate) struct Socket {
 
 /// What one receive call brought.
 pub(crate) struct Received {
+    /// When the system call returned.
+    pub(crate) at: Instant,
     pub(crate) datagrams: usize,
     /// Whether the kernel's queue was empty at the end of the call.
     pub(crate) drained: bool,
@@ -108,6 +111,7 @@ impl Socket {
             let (io, state, metas) = (&self.io, &self.state, &mut self.metas);
             io.try_io(|| state.recv(UdpSockRef::from(io), &mut slots, metas))?
         };
+        let at = Instant::now();
         let mut datagrams = 0;
         for (slot, meta) in self
             .slots
@@ -130,6 +134,7 @@ impl Socket {
         let per_slot = (datagrams / filled.max(1)).max(1);
         self.slots_offered = (DATAGRAMS_AIM / per_slot).clamp(1, BATCH_SIZE);
         Ok(Received {
+            at,
             datagrams,
             // recvmmsg comes back short only if the queue was empty. Elsewhere a call brings one
             // datagram however many wait.

@@ -165,7 +165,7 @@ impl<'a> Fields<'a> {
 
     fn size(&mut self) -> Result<u64, FileError> {
         let size = self.u64()?;
-        if size > OFFSET_LIMIT {
+        if size >= OFFSET_LIMIT {
             return Err(FileError::Size(size));
         }
         Ok(size)

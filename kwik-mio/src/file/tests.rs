@@ -14,7 +14,7 @@ fn paths() -> impl Strategy<Value = FilePath> {
 }
 
 fn sizes() -> impl Strategy<Value = u64> {
-    prop_oneof![0..=OFFSET_LIMIT, Just(0), Just(OFFSET_LIMIT)]
+    prop_oneof![0..OFFSET_LIMIT, Just(0), Just(OFFSET_LIMIT - 1)]
 }
 
 fn answers() -> impl Strategy<Value = Answer> {
@@ -32,9 +32,14 @@ fn check<T: PartialEq + std::fmt::Debug>(
     bytes: &[u8],
     decode: impl Fn(&[u8]) -> Result<(T, usize), FileError>,
 ) -> Result<(), TestCaseError> {
-    let (decoded, taken) = decode(bytes).expect("it was encoded");
-    prop_assert_eq!(&decoded, message);
-    prop_assert_eq!(taken, bytes.len());
+    let decoded = decode(bytes);
+    prop_assert!(
+        decoded
+            .as_ref()
+            .is_ok_and(|(decoded, taken)| decoded == message && *taken == bytes.len()),
+        "{:?}",
+        decoded
+    );
     for cut in 0..bytes.len() {
         let truncated = decode(&bytes[..cut]);
         // A cut inside a character is no reason to look at the path before all of it is there.
@@ -48,6 +53,7 @@ fn check<T: PartialEq + std::fmt::Debug>(
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
+    /// [FILE-2]
     #[test]
     fn requests_survive(path in paths()) {
         let request = Request { path };
@@ -55,11 +61,13 @@ proptest! {
         prop_assert!(request.encode().len() <= REQUEST_BYTES_MAX);
     }
 
+    /// [FILE-3]
     #[test]
     fn answers_survive(answer in answers()) {
         check(&answer, &answer.encode(), Answer::decode)?;
     }
 
+    /// [FILE-7]
     #[test]
     fn commands_survive(path in paths(), size in sizes()) {
         let command = Command { path, size };
@@ -84,12 +92,21 @@ proptest! {
 }
 
 #[test]
+fn a_size_that_no_stream_can_have_is_refused() {
+    let size = OFFSET_LIMIT.to_be_bytes();
+    let bytes = [&[1][..], &size, &[0, 0]].concat();
+    assert_eq!(Command::decode(&bytes), Err(FileError::Size(OFFSET_LIMIT)));
+}
+
+/// [FILE-8]
+#[test]
 fn other_versions_are_refused() {
     assert_eq!(Request::decode(&[2, 0, 0]), Err(FileError::Version(2)));
     assert_eq!(Answer::decode(&[0, 1]), Err(FileError::Version(0)));
     assert_eq!(Command::decode(&[9]), Err(FileError::Version(9)));
 }
 
+/// [FILE-8]
 #[test]
 fn a_path_that_is_too_long_is_refused_before_it_is_there() {
     assert_eq!(
@@ -102,6 +119,7 @@ fn a_path_that_is_too_long_is_refused_before_it_is_there() {
     );
 }
 
+/// [FILE-8]
 #[test]
 fn a_path_that_is_not_text_is_refused() {
     assert_eq!(
@@ -110,11 +128,13 @@ fn a_path_that_is_not_text_is_refused() {
     );
 }
 
+/// [FILE-8]
 #[test]
 fn unknown_codes_are_refused() {
     assert_eq!(Answer::decode(&[1, 7]), Err(FileError::Code(7)));
 }
 
+/// [FILE-4]
 #[test]
 fn content_on_a_stream_that_a_primary_cannot_open_is_refused() {
     for id in [0, 2, 3, u64::MAX] {
@@ -125,6 +145,7 @@ fn content_on_a_stream_that_a_primary_cannot_open_is_refused() {
     }
 }
 
+/// [FILE-8]
 #[test]
 fn a_request_ends_where_its_stream_ends() {
     assert_eq!(

@@ -79,6 +79,7 @@ fn serve_pattern(secondary: &SecondarySession) {
 #[test]
 fn a_reader_gets_one_stream_from_two_servers() {
     const THIRD: u64 = 1 << 20;
+    let third = |at| pattern(at, 1 << 20);
     let Trio {
         client,
         primary,
@@ -89,15 +90,13 @@ fn a_reader_gets_one_stream_from_two_servers() {
     let second = spawn(move || serve_pattern(&secondary));
     let first = spawn(move || {
         let (send, _recv) = primary.open_stream().expect("a stream");
-        send.write_bytes(&mut pattern(0, THIRD as usize))
-            .expect("taken");
+        send.write_bytes(&mut third(0)).expect("taken");
         let middle = range(THIRD, 2 * THIRD);
         let command = Bytes::from_static(b"the middle");
         let grant = primary
             .delegate(send.id(), middle, path, command)
             .expect("a grant");
-        send.write_bytes(&mut pattern(2 * THIRD, THIRD as usize))
-            .expect("taken");
+        send.write_bytes(&mut third(2 * THIRD)).expect("taken");
         send.finish().expect("the stream ends");
         match primary.next_event().expect("an event") {
             PrimaryNotice::GrantDone { grant: done, end } => {

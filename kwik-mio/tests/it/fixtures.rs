@@ -1,6 +1,8 @@
 //! Servers with an identity, clients that know them, and bytes that tell their offset.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -15,12 +17,13 @@ use kwik_mio::{
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 
 /// No single wait of a test takes longer.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(crate) const LOOPBACK: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A fresh server identity, as a primary with `master` or a secondary with `peer`.
-pub fn identity(
+pub(crate) fn identity(
     master: Option<MasterKey>,
     peer: impl FnOnce(&[u8; 32]) -> Option<PeerKey>,
 ) -> (ServerIdentity, [u8; 32]) {
@@ -40,23 +43,23 @@ pub fn identity(
 }
 
 /// A server that only serves its own streams.
-pub fn server_at(addr: SocketAddr) -> (Server, DialTarget) {
+pub(crate) fn server_at(addr: SocketAddr) -> (Server, DialTarget) {
     let (identity, pin) = identity(None, |_| None);
     let server = Server::bind(addr, identity, ServerOptions::default()).expect("a free port");
     let target = target(server.local_addr(), pin);
     (patient_server(server), target)
 }
 
-pub fn server() -> (Server, DialTarget) {
+pub(crate) fn server() -> (Server, DialTarget) {
     server_at(LOOPBACK)
 }
 
-pub fn patient_server(mut server: Server) -> Server {
+pub(crate) fn patient_server(mut server: Server) -> Server {
     server.set_timeout(Some(PATIENCE));
     server
 }
 
-pub fn target(addr: SocketAddr, pin: [u8; 32]) -> DialTarget {
+pub(crate) fn target(addr: SocketAddr, pin: [u8; 32]) -> DialTarget {
     DialTarget {
         addr,
         server_name: "kwik".to_owned(),
@@ -64,14 +67,14 @@ pub fn target(addr: SocketAddr, pin: [u8; 32]) -> DialTarget {
     }
 }
 
-pub fn connect(target: &DialTarget) -> Client {
+pub(crate) fn connect(target: &DialTarget) -> Client {
     let mut client =
         Client::connect(target.clone(), ClientOptions::default()).expect("the server answers");
     client.set_timeout(Some(PATIENCE));
     client
 }
 
-pub fn accept_primary(server: &Server) -> PrimarySession {
+pub(crate) fn accept_primary(server: &Server) -> PrimarySession {
     match server.accept().expect("a client connects") {
         Session::Primary(mut session) => {
             session.set_timeout(Some(PATIENCE));
@@ -81,7 +84,7 @@ pub fn accept_primary(server: &Server) -> PrimarySession {
     }
 }
 
-pub fn accept_secondary(server: &Server) -> SecondarySession {
+pub(crate) fn accept_secondary(server: &Server) -> SecondarySession {
     match server.accept().expect("a client joins") {
         Session::Secondary(mut session) => {
             session.set_timeout(Some(PATIENCE));
@@ -92,30 +95,70 @@ pub fn accept_secondary(server: &Server) -> SecondarySession {
 }
 
 /// A client and its primary.
-pub fn pair() -> (Client, PrimarySession, Server) {
+pub(crate) fn pair() -> (Client, PrimarySession, Server) {
     let (server, target) = server();
     let client = connect(&target);
     let session = accept_primary(&server);
     (client, session, server)
 }
 
-pub fn spawn<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+pub(crate) fn spawn<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
     thread::spawn(act)
 }
 
 /// `len` bytes from `offset` on of a stream of which each byte tells its offset.
-pub fn pattern(offset: u64, len: usize) -> Bytes {
+pub(crate) fn pattern(offset: u64, len: usize) -> Bytes {
     (offset..offset + len as u64)
         .map(|at| (at ^ (at >> 8) ^ (at >> 16) ^ (at >> 24)).to_le_bytes()[0])
         .collect()
 }
 
 /// Reads to the end and checks every byte against [`pattern`]; returns how many there were.
-pub fn read_pattern(recv: &RecvStream) -> u64 {
+pub(crate) fn read_pattern(recv: &RecvStream) -> u64 {
     let mut offset = 0;
     while let Some(chunk) = recv.read_chunk(1 << 20).expect("the stream goes on") {
         assert_eq!(chunk, pattern(offset, chunk.len()), "at offset {offset}");
         offset += chunk.len() as u64;
     }
     offset
+}
+
+/// A way between one client and a server that can be cut.
+pub(crate) struct Relay {
+    pub(crate) addr: SocketAddr,
+    cut: Arc<AtomicBool>,
+}
+
+impl Relay {
+    pub(crate) fn to(server: SocketAddr) -> Self {
+        let socket = UdpSocket::bind(LOOPBACK).expect("a free port");
+        socket
+            .set_read_timeout(Some(PATIENCE))
+            .expect("sockets have timeouts");
+        let addr = socket.local_addr().expect("bound");
+        let cut = Arc::new(AtomicBool::new(false));
+        let is_cut = Arc::clone(&cut);
+        thread::spawn(move || {
+            let mut client = None;
+            let mut buf = vec![0; 1 << 16];
+            while let Ok((len, from)) = socket.recv_from(&mut buf) {
+                if is_cut.load(Ordering::SeqCst) {
+                    return;
+                }
+                if from != server {
+                    client = Some(from);
+                }
+                let to = if from == server { client } else { Some(server) };
+                if let Some(to) = to {
+                    socket.send_to(&buf[..len], to).expect("loopback takes it");
+                }
+            }
+        });
+        Self { addr, cut }
+    }
+
+    /// Nothing passes any more.
+    pub(crate) fn cut(&self) {
+        self.cut.store(true, Ordering::SeqCst);
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::fixtures::*;
 
 /// The threads of this process: where they are described, and their names.
-pub fn threads() -> impl Iterator<Item = (PathBuf, String)> {
+pub(crate) fn threads() -> impl Iterator<Item = (PathBuf, String)> {
     let tasks = fs::read_dir("/proc/self/task")
         .into_iter()
         .flatten()

@@ -140,6 +140,37 @@ fn writes_of_two_threads_to_one_stream_do_not_mix() {
 }
 
 #[test]
+fn two_readers_of_one_stream_get_each_byte_once() {
+    const BYTES: usize = 4 << 20;
+    let (client, session, _server) = pair();
+    let (send, _recv) = session.open_stream().expect("a stream");
+    let writer = spawn(move || {
+        send.write_bytes(&mut pattern(0, BYTES)).expect("taken");
+        send.finish().expect("the stream ends");
+        send.stopped().expect("it arrives")
+    });
+    let (_send, recv) = client.accept_stream().expect("a stream");
+    let readers: Vec<_> = (0..2)
+        .map(|_| {
+            let recv = recv.clone();
+            spawn(move || {
+                let mut read = 0;
+                while let Some(chunk) = recv.read_chunk(10_000).expect("bytes") {
+                    read += chunk.len();
+                }
+                read
+            })
+        })
+        .collect();
+    let read: usize = readers
+        .into_iter()
+        .map(|reader| reader.join().expect("content"))
+        .sum();
+    assert_eq!(read, BYTES);
+    writer.join().expect("content");
+}
+
+#[test]
 fn a_server_takes_sessions_one_after_the_other() {
     let (server, target) = server();
     for _ in 0..3 {

@@ -15,7 +15,7 @@ fn times_out<T>(call: impl FnOnce() -> Result<T, Error>) {
     let outcome = call();
     let took = begun.elapsed();
     assert!(matches!(outcome, Err(Error::TimedOut)));
-    assert!(took >= SHORT && took < SHORT * 20, "{took:?}");
+    assert!(took >= SHORT && took < PATIENCE, "{took:?}");
 }
 
 #[test]
@@ -32,16 +32,12 @@ fn every_waiting_call_keeps_its_timeout() {
     times_out(|| server.with_timeout(SHORT).accept());
     // Nobody reads: at some point a write waits, and says how far it came.
     let send = send.with_timeout(SHORT);
-    times_out(|| {
-        loop {
-            let mut data = pattern(0, 1 << 20);
-            let outcome = send.write_bytes(&mut data);
-            if outcome.is_err() {
-                assert!(!data.is_empty());
-                break outcome;
-            }
-        }
-    });
+    let mut data = pattern(0, 1 << 20);
+    while send.write_bytes(&mut data).is_ok() {
+        data = pattern(0, 1 << 20);
+    }
+    assert!(!data.is_empty());
+    times_out(|| send.write_bytes(&mut data));
 }
 
 #[test]
@@ -64,5 +60,5 @@ fn connecting_to_nobody_ends_with_its_timeout() {
     let begun = Instant::now();
     let outcome = Client::connect(target, options);
     assert!(matches!(outcome, Err(Error::TimedOut)), "{outcome:?}");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < PATIENCE);
 }

@@ -290,7 +290,7 @@ fn a_retired_path_finishes_its_grants_and_closes() {
     acts(&mut stage, |primary| primary.retire_path(PathId(1))).expect("a live path");
     ends_well(&mut stage);
     let events = stage.reader().path_events().iter().map(|(_, event)| *event);
-    let last = events.filter(|event| path_of(*event) == PathId(1)).last();
+    let last = events.rev().find(|event| path_of(*event) == PathId(1));
     assert_eq!(last, Some(PathEvent::Retired(PathId(1))));
     let stats = stage.stats().expect("a session");
     assert_eq!((stats.regranted_bytes, stats.duplicate_bytes), (0, 0));

@@ -79,7 +79,9 @@ fn bytes_outside_the_grant_cost_the_path() {
     costs_the_path(code::GRANT, |line, grant| {
         let start = grant.extent.range().start();
         // Below the first grant of all there is nothing to write over.
-        let offset = start.checked_sub(50).unwrap_or(grant.extent.range().end());
+        let offset = start
+            .checked_sub(50)
+            .unwrap_or_else(|| grant.extent.range().end());
         line.segment(header(grant, offset), &[0; 100]);
     });
 }

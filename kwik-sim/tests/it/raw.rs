@@ -195,23 +195,25 @@ impl RawPeer {
         let Some(held) = self.lines.get_mut(&handle) else {
             return;
         };
-        match event {
-            Event::Connected if held.connection.side().is_client() => {
-                held.control = held.connection.streams().open(Dir::Bi);
-                self.cue(handle, moment, &Cue::Up);
-            }
-            Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) => {
-                held.control = held.connection.streams().accept(Dir::Bi);
-                self.cue(handle, moment, &Cue::Up);
-                self.read_control(handle, moment);
-            }
-            Event::Stream(StreamEvent::Readable { id }) if held.control == Some(id) => {
-                self.read_control(handle, moment);
-            }
-            Event::ConnectionLost {
-                reason: ConnectionError::ApplicationClosed(close),
-            } => self.closed_with.push(close.error_code.into_inner()),
-            _ => {}
+        let mut read = false;
+        if let Event::Connected = event
+            && held.connection.side().is_client()
+        {
+            held.control = held.connection.streams().open(Dir::Bi);
+            self.cue(handle, moment, &Cue::Up);
+        } else if let Event::Stream(StreamEvent::Opened { dir: Dir::Bi }) = event {
+            held.control = held.connection.streams().accept(Dir::Bi);
+            self.cue(handle, moment, &Cue::Up);
+            read = true;
+        } else if let Event::Stream(StreamEvent::Readable { id }) = event {
+            read = held.control == Some(id);
+        } else if let Event::ConnectionLost { reason } = event
+            && let ConnectionError::ApplicationClosed(close) = reason
+        {
+            self.closed_with.push(close.error_code.into_inner());
+        }
+        if read {
+            self.read_control(handle, moment);
         }
     }
 

@@ -79,9 +79,10 @@ impl Model {
                 }
             }
         }
-        for reopened in told.reopened.iter() {
-            let span = usize::try_from(reopened.start()).unwrap()..;
-            self.bytes[span][..usize::try_from(reopened.len()).unwrap()].fill(None);
+        for (place, byte) in self.bytes.iter_mut().enumerate() {
+            if told.reopened.contains(byte_at(place)) {
+                *byte = None;
+            }
         }
         Ok(told)
     }
@@ -207,8 +208,6 @@ fn run(limits: Limits, block_max: usize, start: usize, ops: Vec<Op>) -> Result<(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
-
     #[test]
     fn behaves_like_a_list_of_bytes(
         overlap in prop_oneof![

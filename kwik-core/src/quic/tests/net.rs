@@ -12,6 +12,7 @@ use super::wire::{Node, Wire};
 use crate::carrier::{Carriers, DialTarget, Input, Now};
 use crate::config::QuicConfig;
 use crate::endpoint::{ConnectError, Datagram, Transmit};
+use crate::error::code;
 use crate::ids::{PathId, SessionHandle};
 use crate::quic::carriers::SessionCarriers;
 use crate::quic::tls::{SharedClock, Tls, WallClock};
@@ -68,6 +69,8 @@ pub(crate) struct Host {
     /// The session that was told something last.
     last: SessionHandle,
     greeting: Greeting,
+    /// Closes the connection at once when this is told.
+    hangs_up_on: Option<Input>,
 }
 
 /// What is written on a control carrier at once, given the exporter of its connection.
@@ -94,6 +97,7 @@ impl Host {
             up: BTreeMap::new(),
             last: SessionHandle(0),
             greeting: Box::new(move |_| Bytes::from_static(greeting)),
+            hangs_up_on: None,
         }
     }
 
@@ -147,6 +151,10 @@ impl Node for Host {
             if matches!(input, Input::PathDown { .. }) {
                 self.up.insert(session, false);
             }
+            if self.hangs_up_on.as_ref() == Some(&input) {
+                self.quic
+                    .close(now, session, PathId::PRIMARY, code::NO_ERROR);
+            }
             self.last = session;
             self.told.push(input);
         }
@@ -195,6 +203,10 @@ impl Net {
 
     pub(super) fn greet_with(&mut self, host: usize, greeting: Bytes) {
         self.hosts[host].greet_with(move |_| greeting.clone());
+    }
+
+    pub(super) fn hang_up_on(&mut self, host: usize, input: Input) {
+        self.hosts[host].hangs_up_on = Some(input);
     }
 
     pub(super) fn dial(

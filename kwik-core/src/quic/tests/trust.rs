@@ -10,6 +10,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use super::net::{Identity, Net};
+use super::wire::Wire;
 use super::{CLIENT, PATH, SERVER, SESSION, quic_config};
 use crate::carrier::{DialTarget, DownCause, Input};
 use crate::config::QuicConfig;
@@ -124,10 +125,7 @@ fn a_key_that_is_not_the_certificates_is_no_identity() {
     let (one, other) = (Identity::new(), Identity::new());
     let tls = Tls::new(SharedClock(Arc::new(WallClock::default())));
     assert!(tls.server(&one.certificate, &other.key).is_err());
-    let now = crate::carrier::Now {
-        monotonic: std::time::Instant::now(),
-        unix_seconds: 0,
-    };
+    let now = Wire::new().now();
     let identity = Some((&one.certificate[..], &b"no key"[..]));
     let quic = Quic::new(&quic_config(), identity, &mut Entropy::new([0; 32]), now);
     assert!(matches!(quic.err(), Some(IdentityError::Key(_))));

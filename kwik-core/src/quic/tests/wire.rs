@@ -40,6 +40,10 @@ pub(crate) struct Wire {
 }
 
 impl Wire {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an `Instant` to begin with cannot be had otherwise"
+    )]
     pub(crate) fn new() -> Self {
         let now = Instant::now();
         Self {

@@ -47,6 +47,8 @@ impl ClientSession {
         if let Some(size) = frame.final_size {
             self.on_final_size(cx, &FinalSize { stream, size })?;
         }
+        // Whoever reads the segments does not read the carrier: a reset would go unnoticed.
+        self.on_stream_readable(cx, stream.into())?;
         self.read_waiting_segments(cx, stream)
     }
 
@@ -89,7 +91,7 @@ impl ClientSession {
             return;
         };
         let readable = recv.has_next();
-        recv.watch_hole(cx.now.monotonic);
+        recv.watch_reader(cx.now.monotonic);
         if readable {
             self.tell_readable(stream);
         }
@@ -146,9 +148,9 @@ impl ClientSession {
     }
 
     /// Tells the primary, and each path whose grants reach past what it was told last, how far they
-    /// may write: when a quarter of the window has opened, or a server has no credit left at all.
+    /// may write: when a sixteenth of the window has opened, or a server has no credit left at all.
     fn tell_credit(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
-        let step = self.config.client.stream_window_bytes / 4;
+        let step = self.config.client.stream_window_bytes / 16;
         let mut paths = vec![(PathId::PRIMARY, u64::MAX)];
         for (_, held) in self.ledger.on_stream(stream) {
             if held.is_live() && held.is_forwarded() {
@@ -189,7 +191,7 @@ impl ClientSession {
         }
         if let Some(recv) = self.streams.aggregated_mut(stream) {
             recv.on_lost(&bare);
-            recv.watch_hole(now);
+            recv.watch_reader(now);
         }
     }
 

@@ -17,6 +17,9 @@ use crate::wire::{
     Revoke, split_ranges,
 };
 
+/// Grants of one path without a final status that a primary may have [GRANT-14].
+const GRANTS_PER_PATH_MAX: usize = 32;
+
 impl ClientSession {
     /// GRANT: the primary gives a range of a stream to a path.
     pub(super) fn on_grant(&mut self, cx: &mut Cx<'_>, frame: Grant) -> Result<(), Violation> {
@@ -49,8 +52,13 @@ impl ClientSession {
             self.answer_unheld(cx, frame.grant, LostReason::Path, range, frame.extent);
             return Ok(());
         };
-        if self.ledger.unanswered_on(frame.path) >= self.config.client.grants_per_path_max {
+        let unanswered = self.ledger.unanswered_on(frame.path);
+        if unanswered >= GRANTS_PER_PATH_MAX {
             return Err(Violation::ExcessiveLoad("grants on a path"));
+        }
+        if unanswered >= self.config.client.grants_per_path_max {
+            self.answer_unheld(cx, frame.grant, LostReason::Limit, range, frame.extent);
+            return Ok(());
         }
         let held = Held::new(
             frame.path,
@@ -152,13 +160,17 @@ impl ClientSession {
         match self.ledger.authority(path, frame.grant) {
             Authority::Never => return Err(Violation::OutsideGrant(frame.grant)),
             Authority::Ended => return Ok(()),
-            Authority::Granted(..) => {}
+            Authority::Granted(..) | Authority::Late(..) => {}
         }
-        self.ledger
-            .on_written(frame.grant, &frame.written, frame.more);
+        if !self
+            .ledger
+            .on_written(frame.grant, &frame.written, frame.more)
+        {
+            return Err(Violation::ExcessiveLoad("ranges in GRANT_DONE"));
+        }
         self.settle(cx, &GrantIds::from_elem(frame.grant, 1));
         if let Some(held) = self.ledger.get(frame.grant)
-            && held.is_written_whole()
+            && held.has_stopped()
             && !held.is_unanswered()
         {
             self.ledger.forget(frame.grant);
@@ -177,7 +189,7 @@ impl ClientSession {
         match self.ledger.authority(path, grant) {
             Authority::Never => return Err(Violation::OutsideGrant(grant)),
             Authority::Ended => return Ok(()),
-            Authority::Granted(..) => {}
+            Authority::Granted(..) | Authority::Late(..) => {}
         }
         self.ledger.on_written(grant, &[], false);
         self.lose(cx, grant, LostReason::Refused(code));
@@ -193,10 +205,10 @@ impl ClientSession {
             let Some(held) = self.ledger.get(grant) else {
                 continue;
             };
-            let reason = if held.is_live() {
-                LostReason::Short
-            } else {
-                LostReason::Revoked
+            let reason = match (held.is_disputed(), held.is_live()) {
+                (true, _) => LostReason::Conflict,
+                (false, true) => LostReason::Short,
+                (false, false) => LostReason::Revoked,
             };
             let superfluous = held.is_forwarded() && !held.is_written_whole() && held.is_live();
             if superfluous && self.inbound_of(grant).is_none() {
@@ -437,6 +449,7 @@ impl ClientSession {
             self.lose(cx, grant, LostReason::Revoked);
             self.ledger.forget(grant);
         }
+        self.on_reader_deadlines(cx);
         let ids: Vec<PathId> = self.paths.live.keys().copied().collect();
         for id in ids {
             self.on_start_deadline(cx, id, now);
@@ -462,6 +475,47 @@ impl ClientSession {
             self.drain(cx, grant);
             self.lose(cx, grant, LostReason::NotStarted);
         }
+    }
+
+    /// The reader's clock: a grant that is to bring the byte at which the reader waits, and of which
+    /// nothing came for too long, is lost, whatever else its secondary brings [GRANT-12].
+    fn on_reader_deadlines(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now.monotonic;
+        let Some(limit) = now.checked_sub(self.config.client.grant_start_max) else {
+            return;
+        };
+        let late: Vec<(StreamId, u64)> = self
+            .streams
+            .all_aggregated()
+            .filter_map(|(stream, recv)| Some((stream, recv.expire_wait(limit, now)?)))
+            .collect();
+        for (stream, at) in late {
+            for grant in self.holding_up(stream, at) {
+                self.drain(cx, grant);
+                self.lose(cx, grant, LostReason::NotStarted);
+            }
+        }
+    }
+
+    /// Live grants that are to bring this byte, may, and whose path is not suspected of silence.
+    fn holding_up(&self, stream: StreamId, at: u64) -> GrantIds {
+        let holds = |held: &Held| {
+            let told = self
+                .streams
+                .aggregated(stream)
+                .map_or(0, |recv| recv.window.told(held.path));
+            let suspect = self
+                .paths
+                .live
+                .get(&held.path)
+                .is_none_or(|path| path.liveness.is_suspect());
+            held.is_live() && held.is_forwarded() && held.misses(at) && at < told && !suspect
+        };
+        self.ledger
+            .on_stream(stream)
+            .filter(|(_, held)| holds(held))
+            .map(|(id, _)| id)
+            .collect()
     }
 
     fn report_progress(&mut self, cx: &mut Cx<'_>, id: PathId, now: Instant) {

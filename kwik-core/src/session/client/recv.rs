@@ -36,6 +36,8 @@ pub(super) struct AggregatedRecv {
     hole_since: Option<Instant>,
     /// It has waited for too long, and the application has been woken.
     hole_expired: bool,
+    /// The byte at which the reader waits, and since when nothing was done about it.
+    wait: Option<(u64, Instant)>,
 }
 
 impl AggregatedRecv {
@@ -57,6 +59,7 @@ impl AggregatedRecv {
             lost: RangeSet::new(),
             hole_since: None,
             hole_expired: false,
+            wait: None,
         }
     }
 
@@ -161,8 +164,12 @@ impl AggregatedRecv {
         self.uncovered.within(ByteRange::from(cursor)).first()
     }
 
-    /// Starts or stops the clock of the hole at which the reader waits.
-    pub(super) fn watch_hole(&mut self, now: Instant) {
+    /// Starts or stops the clocks of the byte at which the reader waits.
+    pub(super) fn watch_reader(&mut self, now: Instant) {
+        let at = self.reassembly.cursor();
+        let waits = self.plain_read == self.plain_end && !self.has_next();
+        let began = self.wait.filter(|&(waited_at, _)| waited_at == at);
+        self.wait = waits.then(|| began.unwrap_or((at, now)));
         self.hole_since = self.hole().and(self.hole_since.or(Some(now)));
         self.hole_expired &= self.hole_since.is_some();
     }
@@ -177,6 +184,29 @@ impl AggregatedRecv {
         let late = self.hole_since().is_some_and(|since| since <= limit);
         self.hole_expired |= late;
         late
+    }
+
+    /// Something came of a grant that is to bring these bytes: if the reader waits at one of them,
+    /// its clock begins anew.
+    pub(super) fn on_grant_bytes(&mut self, range: ByteRange, now: Instant) {
+        if let Some((at, since)) = &mut self.wait
+            && range.start() <= *at
+            && *at < range.end()
+        {
+            *since = now;
+        }
+    }
+
+    /// Since when the reader has been waiting at a byte of which nothing came.
+    pub(super) fn wait_since(&self) -> Option<Instant> {
+        self.wait.map(|(_, since)| since)
+    }
+
+    /// The byte at which the reader has waited since before `limit`; its clock begins anew.
+    pub(super) fn expire_wait(&mut self, limit: Instant, now: Instant) -> Option<u64> {
+        let (at, since) = self.wait.as_mut().filter(|(_, since)| *since <= limit)?;
+        *since = now;
+        Some(*at)
     }
 
     /// The hole that fails the next read.

@@ -12,7 +12,7 @@ use crate::carrier::{CarrierEnd, Carriers, Order, ReadState};
 use crate::config::Overlap;
 use crate::error::{Violation, code};
 use crate::event::ClientEvent;
-use crate::grant::Authority;
+use crate::grant::{Authority, GrantIds, Held};
 use crate::ids::{ByteRange, CarrierId, GrantId, OFFSET_LIMIT, PathId, StreamId};
 use crate::ranges::RangeSet;
 use crate::session::Cx;
@@ -33,15 +33,20 @@ pub(super) enum Inbound {
 enum Place {
     /// Into this stream, if they lie in this range.
     Stream(StreamId, ByteRange),
+    /// The same, as far as a live grant asks for them.
+    Holes(StreamId, ByteRange),
     /// Nowhere: what they belong to has ended.
     Nowhere,
     /// Nowhere yet: AGGREGATE has not come.
     Later,
 }
 
-/// What became of the bytes of one read.
-#[derive(Default)]
+/// What may become of the bytes of one read, and what did.
 struct Landed {
+    /// Where they must lie.
+    range: ByteRange,
+    /// Their grant is reported lost.
+    late: bool,
     /// Runs of bytes that are present now, coalesced.
     runs: Vec<ByteRange>,
     /// Bytes of them that were not present before.
@@ -90,13 +95,29 @@ impl ClientSession {
                 self.on_segment_read(cx.now.monotonic, carrier, header, read);
                 Ok(())
             }
-            Place::Stream(stream, range) => {
-                let mut landed = Landed::default();
-                let read = self.land(cx.carriers, carrier, header, stream, range, &mut landed);
-                self.on_segment_read(cx.now.monotonic, carrier, header, read);
-                self.on_landed(cx, carrier.path, header, stream, landed)
-            }
+            Place::Stream(stream, range) => self.take(cx, carrier, header, (stream, range, false)),
+            Place::Holes(stream, range) => self.take(cx, carrier, header, (stream, range, true)),
         }
+    }
+
+    /// Takes the bytes of a segment into its stream.
+    fn take(
+        &mut self,
+        cx: &mut Cx<'_>,
+        carrier: CarrierId,
+        header: SegmentHeader,
+        (stream, range, late): (StreamId, ByteRange, bool),
+    ) -> Result<(), Violation> {
+        let now = cx.now.monotonic;
+        let mut landed = Landed::new(range, late);
+        let read = self.land(cx.carriers, carrier, header, stream, &mut landed);
+        self.on_segment_read(now, carrier, header, read);
+        if let (SegmentOwner::Grant(_), Some(recv)) =
+            (header.owner, self.streams.aggregated_mut(stream))
+        {
+            recv.on_grant_bytes(range, now);
+        }
+        self.on_landed(cx, carrier.path, header, stream, landed)
     }
 
     /// The header, once it is whole.
@@ -147,7 +168,10 @@ impl ClientSession {
                 Authority::Granted(stream, range) if self.streams.aggregated(stream).is_some() => {
                     Ok(Place::Stream(stream, range))
                 }
-                Authority::Granted(..) => Ok(Place::Nowhere),
+                Authority::Late(stream, range) if self.streams.aggregated(stream).is_some() => {
+                    Ok(Place::Holes(stream, range))
+                }
+                Authority::Granted(..) | Authority::Late(..) => Ok(Place::Nowhere),
             },
             (true, SegmentOwner::Grant(_)) | (false, SegmentOwner::Primary(_)) => {
                 Err(Violation::Unexpected("owner of a segment"))
@@ -159,10 +183,8 @@ impl ClientSession {
         if self.streams.aggregated(stream).is_some() {
             return Ok(Place::Stream(stream, ByteRange::from(0)));
         }
-        match self.streams.may_come(stream)? {
-            true => Ok(Place::Later),
-            false => Ok(Place::Nowhere),
-        }
+        let wanted = self.streams.may_come(stream)? && !self.streams.is_let_go(stream);
+        Ok(if wanted { Place::Later } else { Place::Nowhere })
     }
 
     /// Moves bytes from QUIC into the stream's reassembly.
@@ -172,7 +194,6 @@ impl ClientSession {
         carrier: CarrierId,
         header: SegmentHeader,
         stream: StreamId,
-        range: ByteRange,
         landed: &mut Landed,
     ) -> Result<ReadState, CarrierEnd> {
         let Some(recv) = self.streams.aggregated_mut(stream) else {
@@ -185,12 +206,12 @@ impl ClientSession {
         };
         let credit = recv.window.max_offset();
         let wanted = recv.final_size().unwrap_or(OFFSET_LIMIT);
-        let stats = &mut self.stats;
+        let (stats, ledger) = (&mut self.stats, &self.ledger);
         carriers.read(carrier, Order::Any, usize::MAX, &mut |at, mut chunk| {
             let placed = stream_range(header, at, chunk.len());
-            let Some(placed) =
-                placed.filter(|placed| range.contains(*placed) && placed.start() >= recv.plain_end)
-            else {
+            let Some(placed) = placed.filter(|placed| {
+                landed.range.contains(*placed) && placed.start() >= recv.plain_end
+            }) else {
                 landed.violation = Some(outside(header, stream));
                 return ControlFlow::Break(());
             };
@@ -198,9 +219,12 @@ impl ClientSession {
                 landed.violation = Some(Violation::FlowControl(stream));
                 return ControlFlow::Break(());
             }
+            if landed.late && !ledger.asks_for(stream, placed) {
+                return ControlFlow::Continue(());
+            }
             // What a final size cut off is dropped in silence [GRANT-9].
-            let keep = wanted.saturating_sub(placed.start()).min(placed.len());
-            chunk.truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+            let placed = clipped(placed, wanted);
+            chunk.truncate(usize::try_from(placed.len()).unwrap_or(usize::MAX));
             match recv.reassembly.insert(placed.start(), chunk, source) {
                 Ok(inserted) => {
                     stats.duplicate_bytes += inserted.duplicate_bytes;
@@ -244,13 +268,20 @@ impl ClientSession {
         stream: StreamId,
         landed: Landed,
     ) -> Result<(), Violation> {
+        // What these bytes say of their writer hangs on the grant as it was when they came.
+        let was_live = matches!(header.owner, SegmentOwner::Grant(grant)
+            if self.ledger.get(grant).is_some_and(Held::is_live));
+        let mut touched = GrantIds::new();
         for &run in &landed.runs {
             if let Some(recv) = self.streams.aggregated_mut(stream) {
                 self.stats.regranted_bytes += recv.on_present(run);
             }
-            let touched = self.ledger.on_present(stream, run);
-            self.settle(cx, &touched);
+            touched.extend(self.ledger.on_present(stream, run));
         }
+        for range in landed.reopened.iter() {
+            touched.extend(self.ledger.on_reopened(stream, range));
+        }
+        self.settle(cx, &touched);
         self.count_received(path, landed.new_bytes);
         let buffered = self.streams.buffered_bytes(stream);
         self.stats.note_buffered(stream, buffered);
@@ -262,10 +293,6 @@ impl ClientSession {
             });
         }
         if !landed.reopened.is_empty() {
-            landed
-                .reopened
-                .iter()
-                .for_each(|range| self.ledger.on_reopened(stream, range));
             self.tell_hole(cx, stream, &landed.reopened);
         }
         if !landed.runs.is_empty() {
@@ -274,7 +301,10 @@ impl ClientSession {
         if let Some(violation) = landed.violation {
             return Err(violation);
         }
-        self.judge_conflict(path, header, stream, landed.primary_differs)
+        if self.ledger.gaps_on(path) > self.config.client.gaps_per_path_max {
+            return Err(Violation::ExcessiveLoad("gaps in the grants of a path"));
+        }
+        self.judge_conflict(path, was_live, stream, landed.primary_differs)
     }
 
     /// Under `Reject`, a secondary whose bytes differ from the primary's own loses its path. A
@@ -283,14 +313,12 @@ impl ClientSession {
     fn judge_conflict(
         &self,
         path: PathId,
-        header: SegmentHeader,
+        was_live: bool,
         stream: StreamId,
         primary_differs: bool,
     ) -> Result<(), Violation> {
         let rejects = self.config.client.overlap == Overlap::Reject && path != PathId::PRIMARY;
-        let live = matches!(header.owner, SegmentOwner::Grant(grant)
-            if self.ledger.get(grant).is_some_and(|held| held.is_live()));
-        if rejects && live && primary_differs {
+        if rejects && was_live && primary_differs {
             return Err(Violation::Conflict(stream));
         }
         Ok(())
@@ -360,6 +388,19 @@ impl ClientSession {
 }
 
 impl Landed {
+    fn new(range: ByteRange, late: bool) -> Self {
+        Self {
+            range,
+            late,
+            runs: Vec::new(),
+            new_bytes: 0,
+            conflicts: Vec::new(),
+            reopened: RangeSet::new(),
+            primary_differs: false,
+            violation: None,
+        }
+    }
+
     fn add(&mut self, placed: ByteRange, inserted: Inserted) {
         self.new_bytes += inserted.new_bytes;
         if inserted.new_bytes > 0 {
@@ -387,4 +428,9 @@ fn outside(header: SegmentHeader, stream: StreamId) -> Violation {
         SegmentOwner::Grant(grant) => Violation::OutsideGrant(grant),
         SegmentOwner::Primary(_) => Violation::Stream(stream),
     }
+}
+
+/// The part of a range below `end`.
+fn clipped(range: ByteRange, end: u64) -> ByteRange {
+    ByteRange::new(range.start(), range.end().min(end.max(range.start()))).unwrap_or(range)
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use super::ClientSession;
 use super::recv::AggregatedRecv;
 use crate::carrier::{CarrierEnd, Carriers, Order, ReadState};
+use crate::config::ClientConfig;
 use crate::error::{Misuse, StreamError, Violation};
 use crate::event::{ClientEvent, StreamEvent};
 use crate::ids::{ByteRange, CarrierId, PathId, StreamId};
@@ -109,6 +110,13 @@ impl Streams {
         }
     }
 
+    /// Whether the receiving half is known, and nobody will read it any more.
+    pub(super) fn is_let_go(&self, stream: StreamId) -> bool {
+        self.table
+            .get(&stream)
+            .is_some_and(|entry| matches!(entry.recv, RecvHalf::Closing | RecvHalf::Ended))
+    }
+
     pub(super) fn aggregate(&mut self, stream: StreamId, recv: AggregatedRecv) {
         if let Some(entry) = self.table.get_mut(&stream) {
             entry.recv = RecvHalf::Aggregated(Box::new(recv));
@@ -157,13 +165,19 @@ impl Streams {
         Ok(comes)
     }
 
-    /// Since when a reader has been waiting at a hole that nobody is to fill, the oldest first.
-    pub(super) fn first_hole_since(&self) -> Option<Instant> {
-        let hole = |stream: &ClientStream| match &stream.recv {
-            RecvHalf::Aggregated(recv) => recv.hole_since(),
+    /// When the first clock of a waiting reader runs out.
+    pub(super) fn reader_deadline(&self, config: &ClientConfig) -> Option<Instant> {
+        let deadline = |stream: &ClientStream| match &stream.recv {
+            RecvHalf::Aggregated(recv) => {
+                let hole = recv.hole_since().map(|since| since + config.hole_max);
+                let wait = recv
+                    .wait_since()
+                    .map(|since| since + config.grant_start_max);
+                [hole, wait].into_iter().flatten().min()
+            }
             RecvHalf::Plain { .. } | RecvHalf::Closing | RecvHalf::Ended => None,
         };
-        self.table.values().filter_map(hole).min()
+        self.table.values().filter_map(deadline).min()
     }
 
     pub(super) fn forget_path(&mut self, path: PathId) {
@@ -408,13 +422,7 @@ impl ClientSession {
                     self.close_by_violation(Violation::FinalSize(stream));
                     return Err(self.lost_error());
                 }
-                Ok(state) => {
-                    let more = self
-                        .streams
-                        .aggregated(stream)
-                        .is_some_and(AggregatedRecv::has_next);
-                    return Ok(if more { ReadState::More } else { state });
-                }
+                Ok(state) => return self.after_plain_read(cx, stream, state),
                 Err(end) => return Err(self.on_recv_ended(cx, stream, end)),
             }
         }
@@ -428,6 +436,29 @@ impl ClientSession {
             self.move_window(cx, stream);
         }
         self.after_aggregated_read(cx, stream, all)
+    }
+
+    /// The plain part of an aggregated stream was read on: credit follows the reader, and behind the
+    /// part's end the carrier is watched for a reset.
+    fn after_plain_read(
+        &mut self,
+        cx: &mut Cx<'_>,
+        stream: StreamId,
+        state: ReadState,
+    ) -> Result<ReadState, StreamError> {
+        self.move_window(cx, stream);
+        let passed = |recv: &AggregatedRecv| recv.plain_read == recv.plain_end;
+        if self.streams.aggregated(stream).is_some_and(passed)
+            && let Err(violation) = self.read_idle_carrier(cx, stream)
+        {
+            self.close_by_violation(violation);
+            return Err(self.lost_error());
+        }
+        let more = self
+            .streams
+            .aggregated(stream)
+            .is_some_and(AggregatedRecv::has_next);
+        Ok(if more { ReadState::More } else { state })
     }
 
     /// How a read of an aggregated stream ends: with its end, at a hole that nobody fills, or open.
@@ -447,7 +478,7 @@ impl ClientSession {
         if !all && recv.has_next() {
             return Ok(ReadState::More);
         }
-        recv.watch_hole(cx.now.monotonic);
+        recv.watch_reader(cx.now.monotonic);
         recv.failed_hole()
             .map_or(Ok(ReadState::Blocked), |hole| Err(StreamError::Hole(hole)))
     }
@@ -487,10 +518,11 @@ impl ClientSession {
             return;
         };
         let closed = std::mem::replace(&mut entry.recv, RecvHalf::Closing);
+        // Segments may be here although AGGREGATE is not.
+        self.stop_segments_of_stream(cx, stream);
         if let RecvHalf::Aggregated(mut recv) = closed {
             recv.window.release(&mut self.window);
             self.stats.note_buffered(stream, 0);
-            self.stop_segments_of_stream(cx, stream);
             self.lose_grants_of_stream(cx, stream);
             self.feed_hungry(cx);
         }
@@ -605,7 +637,7 @@ impl ClientSession {
     fn read_closing(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
         let read = cx
             .carriers
-            .read(stream.into(), Order::Ordered, 1, &mut |_, _| {
+            .read(stream.into(), Order::Ordered, usize::MAX, &mut |_, _| {
                 ControlFlow::Continue(())
             });
         if !matches!(read, Ok(ReadState::Blocked | ReadState::More)) {

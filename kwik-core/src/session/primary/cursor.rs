@@ -21,7 +21,7 @@ pub(super) struct Aggregated {
     pub(super) coverage: Coverage,
     /// One past the last byte that may be written now; 0 until the client says the first.
     pub(super) credit: u64,
-    /// Whether the last write at the cursor came up short [HAZ-21].
+    /// Whether the last write at the cursor came up short.
     pub(super) is_unfinished: bool,
     pub(super) finish: Finish,
 }
@@ -31,7 +31,7 @@ pub(super) struct Aggregated {
 pub(super) enum Finish {
     /// The application has not asked for it.
     Open,
-    /// It waits for the final status of draining and open grants [HAZ-7] [HAZ-8].
+    /// It waits for the final status of draining and open grants [END-2].
     Wanted,
     /// FINAL_SIZE was sent.
     Said(u64),
@@ -179,7 +179,7 @@ impl PrimarySession {
         }
     }
 
-    /// The rest of an unfinished write would land behind the new place of the cursor [HAZ-21].
+    /// The rest of an unfinished write would land behind the new place of the cursor.
     pub(super) fn check_cursor_moves(&mut self, stream: StreamId) -> Result<(), Misuse> {
         let is_unfinished = match &self.streams.get(stream)?.send {
             SendHalf::Plain(plain) => plain.is_unfinished,

@@ -59,7 +59,7 @@ pub(super) enum SendHalf {
 pub(super) struct Plain {
     /// Bytes that QUIC has taken, without the preamble.
     pub(super) accepted: u64,
-    /// Whether the last write came up short [HAZ-21].
+    /// Whether the last write came up short.
     pub(super) is_unfinished: bool,
     /// Whether [`StreamEvent::Writable`] is owed for it.
     is_waiting: bool,
@@ -93,7 +93,7 @@ impl Streams {
         }
     }
 
-    /// Judges a stream id that the client wrote [HAZ-20].
+    /// Judges a stream id that the client wrote [STR-6].
     pub(super) fn named(&mut self, stream: StreamId) -> Result<Named<'_>, Violation> {
         if let Some(found) = self.table.get_mut(&stream) {
             return Ok(Named::Stream(found));

@@ -1,7 +1,7 @@
 //! The applications on top of the sessions: readers that check every byte, servers that write what
 //! they are asked for. Each does one thing at a time, so that a schedule can come between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
 use bytes::Bytes;
@@ -28,6 +28,8 @@ pub(super) struct ClientApp {
     pub(super) session: ClientSession,
     pub(super) events: Vec<ClientEvent>,
     pub(super) readers: BTreeMap<StreamId, Reader>,
+    /// Limits of readers whose streams have not come.
+    limits: BTreeMap<StreamId, u64>,
     /// Whether streams of the primary are accepted and read as they come.
     pub(super) accepts: bool,
     incoming: bool,
@@ -50,6 +52,7 @@ impl ClientApp {
             session,
             events: Vec::new(),
             readers: BTreeMap::new(),
+            limits: BTreeMap::new(),
             accepts: true,
             incoming: false,
         }
@@ -133,11 +136,21 @@ impl ClientApp {
         reader.ready = true;
     }
 
+    /// From now on a stream is read up to `limit` and no further, once it is there.
+    pub(super) fn limit(&mut self, stream: StreamId, limit: u64) {
+        if self.readers.contains_key(&stream) {
+            self.read(stream, limit);
+        } else {
+            self.limits.insert(stream, limit);
+        }
+    }
+
     /// Does one thing; false if there is nothing to do.
     pub(super) fn act(&mut self, cx: &mut Cx<'_>, chance: &mut Option<SplitMix>) -> bool {
         if self.accepts && std::mem::take(&mut self.incoming) {
             while let Some(stream) = self.session.accept_stream() {
-                self.read(stream, u64::MAX);
+                let limit = self.limits.remove(&stream).unwrap_or(u64::MAX);
+                self.read(stream, limit);
                 // It has nothing to say on it; the session may have closed meanwhile.
                 let _ = self.session.finish(stream, cx.carriers);
             }
@@ -203,6 +216,9 @@ pub(super) struct PrimaryApp {
     unread: Vec<StreamId>,
     /// Whether ranges that a plan gives to the primary are written.
     pub(super) serves: bool,
+    /// Whether answers go on streams of the primary's own, so that those of the client are finished
+    /// once they were read.
+    pub(super) answers_elsewhere: bool,
 }
 
 /// Bytes that are to be written.
@@ -225,6 +241,7 @@ impl PrimaryApp {
             requests: BTreeMap::new(),
             unread: Vec::new(),
             serves: true,
+            answers_elsewhere: true,
         }
     }
 
@@ -310,11 +327,6 @@ impl PrimaryApp {
         self.segments.insert(segment, (stream, run));
     }
 
-    /// Whether everything that was to be written is.
-    pub(super) fn is_idle(&self) -> bool {
-        self.writes.is_empty() && self.segments.is_empty()
-    }
-
     pub(super) fn act(&mut self, cx: &mut Cx<'_>, chance: &mut Option<SplitMix>) -> bool {
         if let Some(stream) = self.unread.pop() {
             self.read_request(stream, cx);
@@ -366,8 +378,7 @@ impl PrimaryApp {
             Ok(ReadState::Blocked) => {}
             Ok(ReadState::Finished) | Err(_) => {
                 *ended = true;
-                if !stream.is_server_opened() {
-                    // Answers go on streams of the primary's own.
+                if self.answers_elsewhere && !stream.is_server_opened() {
                     let _ = self.session.finish(cx.now, stream, cx.carriers);
                 }
             }
@@ -466,7 +477,7 @@ pub(super) struct SecondaryApp {
     pub(super) key: (SessionId, PathId),
     pub(super) service: Service,
     /// Grants that were not begun.
-    new: Vec<(GrantId, StreamId, Extent, u64)>,
+    new: VecDeque<(GrantId, StreamId, Extent, u64)>,
     open: BTreeMap<SegmentId, (GrantId, StreamId, Run)>,
 }
 
@@ -481,7 +492,7 @@ impl SecondaryApp {
             events: Vec::new(),
             key,
             service,
-            new: Vec::new(),
+            new: VecDeque::new(),
             open: BTreeMap::new(),
         }
     }
@@ -506,7 +517,8 @@ impl SecondaryApp {
                     let len = command.get(..8).map_or(0, |len| {
                         u64::from_le_bytes(len.try_into().expect("8 bytes"))
                     });
-                    self.new.push((*grant, *remote_stream_id, *extent, len));
+                    self.new
+                        .push_back((*grant, *remote_stream_id, *extent, len));
                 }
                 SecondaryEvent::SegmentWritable(segment) => {
                     self.open
@@ -529,7 +541,7 @@ impl SecondaryApp {
 
     pub(super) fn act(&mut self, cx: &mut Cx<'_>, chance: &mut Option<SplitMix>) -> bool {
         if self.service != Service::Ignore
-            && let Some((grant, stream, extent, len)) = self.new.pop()
+            && let Some((grant, stream, extent, len)) = self.new.pop_front()
         {
             self.begin(grant, stream, extent, len, cx);
             return true;
@@ -545,6 +557,11 @@ impl SecondaryApp {
         };
         self.write_some(segment, cx, chance);
         true
+    }
+
+    /// Never begins the grants that wait.
+    pub(super) fn forget_new(&mut self) {
+        self.new.clear();
     }
 
     fn begin(

@@ -1,8 +1,11 @@
 //! Ends that misbehave at the level of the protocol: forged frames, not an honest API. Whatever they
 //! say, an honest end does not panic, blames nobody else, and its application hears none of it.
 
+mod client_to_primary;
 mod client_to_secondary;
 mod primary_to_client;
+mod random;
+mod secondary_to_client;
 
 use bytes::Bytes;
 use smallvec::smallvec;

@@ -7,11 +7,12 @@ use smallvec::smallvec;
 
 use super::content::content;
 use super::world::{World, span};
+use crate::carrier::DownCause;
 use crate::ids::{ByteRange, GrantId, PathId, SessionId, StreamId};
 use crate::ticket::{JoinKey, MasterKey, Sealer, Ticket};
 use crate::wire::{
-    AddPath, Aggregate, ControlFrame, Extent, FinalSize, Grant, Join, MaxOffset, Raw, RetirePath,
-    Revoke, SegmentHeader, SegmentOwner, Welcome,
+    AddPath, Aggregate, ControlFrame, Extent, FinalSize, Grant, Join, MaxOffset, Raw,
+    SegmentHeader, SegmentOwner, Welcome,
 };
 
 /// The master key of every world.
@@ -132,14 +133,6 @@ impl HandPrimary {
         Self::send(world, &ControlFrame::FinalSize(FinalSize { stream, size }));
     }
 
-    pub(super) fn revoke(world: &mut World, grant: GrantId, end: u64) {
-        Self::send(world, &ControlFrame::Revoke(Revoke { grant, end }));
-    }
-
-    pub(super) fn retire(world: &mut World, path: PathId) {
-        Self::send(world, &ControlFrame::RetirePath(RetirePath { path }));
-    }
-
     /// Opens a stream, with its preamble, on which nothing plain follows.
     pub(super) fn open_stream(world: &mut World) -> StreamId {
         world.script(0, |s, cx| {
@@ -210,5 +203,85 @@ pub(super) fn granted(grant: GrantId, range: ByteRange) -> SegmentHeader {
     SegmentHeader {
         owner: SegmentOwner::Grant(grant),
         offset: range.start(),
+    }
+}
+
+/// A secondary that a test plays.
+pub(super) struct HandSecondary {
+    site: usize,
+    /// What the client calls it.
+    pub(super) path: PathId,
+}
+
+impl HandSecondary {
+    /// Named by the honest primary, and joined.
+    pub(super) fn join(world: &mut World, site: usize) -> Self {
+        world.sites[site].scripted = true;
+        let path = world.add_path(site);
+        Self::accept(world, site, path)
+    }
+
+    /// Accepts the join of a path that was named before.
+    pub(super) fn accept(world: &mut World, site: usize, path: PathId) -> Self {
+        world.settle();
+        let hand = Self { site, path };
+        let frames = hand.frames(world);
+        assert!(matches!(frames[..], [ControlFrame::Join(_)]), "{frames:?}");
+        hand.send(world, &ControlFrame::Joined(crate::wire::Joined));
+        world.settle();
+        hand
+    }
+
+    pub(super) fn send(&self, world: &mut World, frame: &ControlFrame) {
+        world.script(self.site, |s, cx| {
+            s.send(PathId::PRIMARY, frame, cx.carriers)
+        });
+    }
+
+    pub(super) fn send_bytes(&self, world: &mut World, bytes: Bytes) {
+        world.script(self.site, |s, cx| {
+            s.write_control(PathId::PRIMARY, bytes, cx.carriers)
+        });
+    }
+
+    /// What the client has said since it was last asked.
+    pub(super) fn frames(&self, world: &mut World) -> Vec<ControlFrame> {
+        world.script(self.site, |s, _| s.frames(PathId::PRIMARY))
+    }
+
+    /// Writes a segment whose bytes are a test's own.
+    pub(super) fn segment(&self, world: &mut World, header: SegmentHeader, body: &Bytes) {
+        world.script(self.site, |s, cx| {
+            s.segment(PathId::PRIMARY, header, body, true, cx.carriers)
+        });
+    }
+
+    /// Writes the true content of a range under a grant.
+    pub(super) fn write(
+        &self,
+        world: &mut World,
+        grant: GrantId,
+        stream: StreamId,
+        range: (u64, u64),
+    ) {
+        let range = span(range.0, range.1);
+        self.segment(world, granted(grant, range), &content(stream, range));
+    }
+
+    /// Writes something else there.
+    pub(super) fn lie(&self, world: &mut World, grant: GrantId, range: (u64, u64)) {
+        let range = span(range.0, range.1);
+        let len = usize::try_from(range.len()).expect("fits into memory");
+        self.segment(world, granted(grant, range), &Bytes::from(vec![0xee; len]));
+    }
+
+    /// Why the client closed the connection, if it did.
+    pub(super) fn down(&self, world: &mut World) -> Option<DownCause> {
+        world.script(self.site, |s, _| s.down(PathId::PRIMARY).cloned())
+    }
+
+    /// Everything that came on carriers other than control.
+    pub(super) fn carriers(&self, world: &mut World) -> usize {
+        world.script(self.site, |s, _| s.carriers().len())
     }
 }

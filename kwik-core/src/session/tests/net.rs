@@ -343,6 +343,26 @@ impl Net {
         open.map(|(&stream, _)| stream).collect()
     }
 
+    /// Unidirectional carriers that their writer has not ended.
+    pub(super) fn segments_of(&self, id: ConnId) -> Vec<u64> {
+        let carriers = self.conns[id.0].carriers.iter();
+        let open = carriers.filter(|(stream, carrier)| {
+            let mut flows = carrier.flows.iter().flatten();
+            direction(**stream) == 1 && flows.any(|flow| flow.out.state == Sending::Open)
+        });
+        open.map(|(&stream, _)| stream).collect()
+    }
+
+    /// The stream offset in the header of a segment that has not arrived.
+    pub(super) fn segment_offset(&self, id: ConnId, stream: u64) -> u64 {
+        let carrier = &self.conns[id.0].carriers[&stream];
+        let flow = carrier.flows[Side::Client.index()]
+            .as_ref()
+            .expect("a segment of a server");
+        let header = flow.out.head();
+        u64::from_be_bytes(header[8..16].try_into().expect("8 bytes"))
+    }
+
     /// Written bytes that have not arrived, per carrier.
     pub(super) fn in_flight(&self, id: ConnId, toward: Side) -> Vec<(u64, u64)> {
         let carriers = self.conns[id.0].carriers.iter();
@@ -360,10 +380,19 @@ impl Net {
             .any(|(stream, _)| direction(*stream) == 1)
     }
 
+    /// What one end buffers from now on.
+    pub(super) fn limit_send_buffer(&mut self, id: ConnId, side: Side, bytes: u64) {
+        self.conns[id.0].end(side).limits.send_buffer_bytes = bytes;
+    }
+
     /// Lets the peer of `toward` open so many streams more, whatever `toward` allowed it.
     pub(super) fn force_stream_credit(&mut self, id: ConnId, toward: Side, bidi: u64) {
-        let end = self.conns[id.0].end(toward.other());
-        end.allowed[0] += bidi;
+        self.conns[id.0].end(toward.other()).allowed[0] += bidi;
+    }
+
+    /// Lets the peer of `toward` open one segment more, whatever `toward` allowed it.
+    pub(super) fn force_uni_credit(&mut self, id: ConnId, toward: Side) {
+        self.conns[id.0].end(toward.other()).allowed[1] += 1;
     }
 }
 

@@ -1,13 +1,13 @@
 //! Faults that this world has found, each pinned by the shortest sequence that shows it.
 
-use super::hand::HandPrimary;
+use super::content::content;
+use super::hand::{HandPrimary, SESSION};
 use super::net::Side;
-use super::world::{CLIENT, Setup, What};
+use super::world::{CLIENT, Setup, What, span};
+use crate::error::StreamError;
 use crate::event::{ClientEvent, StreamEvent};
-use crate::ids::PathId;
+use crate::ids::{CarrierId, PathId};
 use crate::wire::{ControlFrame, Welcome};
-
-use super::hand::SESSION;
 
 fn scripted() -> Setup {
     Setup {
@@ -35,4 +35,83 @@ fn connected_comes_before_a_stream_that_overtook_welcome() {
         let opened = ClientEvent::Stream(StreamEvent::Opened);
         assert_eq!(c.events[..2], [ClientEvent::Connected, opened]);
     });
+}
+
+/// AGGREGATE can come before anybody has read the stream's own carrier. QUIC tells of an arrival only
+/// after a read that came up short, so somebody has to read it all the same.
+#[test]
+fn the_end_of_an_aggregated_streams_carrier_is_heard_although_nobody_reads_it() {
+    let mut world = scripted().build();
+    let _primary = HandPrimary::welcome(&mut world);
+    world.client(|c, _| c.accepts = false);
+    let stream = HandPrimary::open_stream(&mut world);
+    world.settle();
+    HandPrimary::aggregate(&mut world, stream, 0);
+    HandPrimary::segment(&mut world, stream, (0, 100));
+    HandPrimary::final_size(&mut world, stream, 100);
+    world.settle();
+    world.client(|c, cx| {
+        assert_eq!(c.session.accept_stream(), Some(stream));
+        c.session.finish(stream, cx.carriers).expect("open");
+    });
+    world.client(|c, _| c.read(stream, u64::MAX));
+    world.settle();
+    assert!(world.is_whole(stream, 100));
+    let carrier = CarrierId {
+        path: PathId::PRIMARY,
+        stream: stream.0,
+    };
+    world.script(0, |s, cx| s.finish(carrier, cx.carriers));
+    world.settle();
+    world.assert_no_carrier_leaks(PathId::PRIMARY);
+}
+
+#[test]
+fn a_reset_of_an_aggregated_stream_is_heard_although_nobody_reads_its_carrier() {
+    for plain_end in [0, 10] {
+        let mut world = scripted().build();
+        let _primary = HandPrimary::welcome(&mut world);
+        let hold = world.hold(PathId::PRIMARY, Side::Client, What::Streams);
+        let stream = HandPrimary::open_stream(&mut world);
+        let carrier = CarrierId {
+            path: PathId::PRIMARY,
+            stream: stream.0,
+        };
+        let plain = content(stream, span(0, plain_end));
+        world.script(0, |s, cx| s.write(carrier, plain, cx.carriers));
+        HandPrimary::aggregate(&mut world, stream, plain_end);
+        world.settle();
+        world.lift(hold);
+        world.settle();
+        assert_eq!(world.read_to(stream), plain_end);
+        world.script(0, |_, cx| cx.carriers.reset(carrier, 42));
+        world.settle();
+        let end = world.client(|c, _| c.readers[&stream].end.clone());
+        assert_eq!(end, Some(Err(StreamError::Reset(42))));
+    }
+}
+
+/// Otherwise a plain part that is longer than the window leaves the segments without any credit.
+#[test]
+fn credit_follows_the_reader_through_the_plain_part() {
+    let mut world = scripted().build();
+    let _primary = HandPrimary::welcome(&mut world);
+    let stream = HandPrimary::open_stream(&mut world);
+    let carrier = CarrierId {
+        path: PathId::PRIMARY,
+        stream: stream.0,
+    };
+    let plain_end = 3 * Setup::default().config.client.stream_window_bytes;
+    HandPrimary::aggregate(&mut world, stream, plain_end);
+    let plain = content(stream, span(0, plain_end));
+    world.script(0, |s, cx| s.write(carrier, plain, cx.carriers));
+    world.settle();
+    assert_eq!(world.read_to(stream), plain_end);
+    let mut credit = 0;
+    for frame in HandPrimary::frames(&mut world) {
+        if let ControlFrame::MaxOffset(max) = frame {
+            credit = max.offset;
+        }
+    }
+    assert!(credit > plain_end, "{credit}");
 }

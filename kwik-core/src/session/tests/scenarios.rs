@@ -13,7 +13,7 @@ use crate::plan::{PlanSpec, Spread};
 
 /// Schedules of each scenario.
 const SEEDS: u64 = 50;
-const SIZE: u64 = (1 << 20) + 4321;
+const SIZE: u64 = (512 << 10) + 4321;
 const REQUEST_BYTES: u64 = 300;
 /// Long after everything should be over, in virtual time.
 const PATIENCE: Duration = Duration::from_secs(60);

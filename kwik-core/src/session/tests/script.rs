@@ -42,20 +42,6 @@ pub(super) struct Received {
     pub(super) end: Option<Result<(), CarrierEnd>>,
 }
 
-impl Received {
-    /// The bytes from the beginning to the first gap.
-    pub(super) fn bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        for (&at, chunk) in &self.chunks {
-            if at != bytes.len() as u64 {
-                break;
-            }
-            bytes.extend_from_slice(chunk);
-        }
-        bytes
-    }
-}
-
 impl Script {
     pub(super) fn push(&mut self, output: Output) {
         self.outputs.push_back(output);
@@ -225,10 +211,6 @@ impl Script {
     /// Why a connection ended, if it has.
     pub(super) fn down(&self, path: PathId) -> Option<&DownCause> {
         self.links.get(&path)?.down.as_ref()
-    }
-
-    pub(super) fn received(&self, carrier: CarrierId) -> Received {
-        self.received.get(&carrier).cloned().unwrap_or_default()
     }
 
     /// Every carrier on which something came, but control.

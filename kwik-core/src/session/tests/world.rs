@@ -52,6 +52,8 @@ pub(super) struct World {
     /// When each end last heard something.
     heard: BTreeMap<(ConnId, Side), Duration>,
     chance: Option<SplitMix>,
+    /// How often a session was told something.
+    calls: u64,
     /// The direction that was served last, for fairness without chance.
     turn: (ConnId, Side),
     limits: Limits,
@@ -523,6 +525,7 @@ impl World {
 // The part of the endpoint.
 impl World {
     fn tell(&mut self, id: ActorId, input: Input) {
+        self.calls += 1;
         let now = self.now_of(id);
         let Actor {
             role, side, paths, ..

@@ -52,8 +52,8 @@ impl Floor {
             }
             EventKind::Primary(PrimaryEvent::Closed(reason))
             | EventKind::Secondary(SecondaryEvent::Closed(reason)) => {
-                if let Some(mut closed) = self.sessions.remove(&session) {
-                    closed.on_closed(reason);
+                if let Some(closed) = self.sessions.remove(&session) {
+                    closed.on_closed(now.monotonic, reason);
                     let sleeps_until = closed.sleeps_until;
                     sleeps_until.map(|at| self.sleeping.remove(&(at, session)));
                 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use kwik_core::carrier::ReadState;
-use kwik_core::error::{CloseReason, StreamError};
+use kwik_core::error::{CloseReason, StreamError, code};
 use kwik_core::event::{PathEvent, PrimaryEvent, StreamEvent};
 use kwik_core::ids::{ByteRange, SegmentId, StreamId};
 use kwik_core::plan::PlanSpec;
@@ -187,7 +187,7 @@ impl PrimaryDesk {
         }
     }
 
-    /// Sets the content of a transfer on its way.
+    /// Sets the content of a transfer on its way [FILE-4].
     fn begin(
         &mut self,
         cx: &mut Cx<'_>,
@@ -286,7 +286,7 @@ impl PrimaryDesk {
     }
 
     fn on_own_range(
-        &mut self,
+        &self,
         cx: &mut Cx<'_>,
         writers: &mut Writers,
         stream: StreamId,
@@ -368,7 +368,7 @@ impl PrimaryDesk {
         }
     }
 
-    /// The hash that the request on `stream` waits for is known, or will never be.
+    /// The hash that the request on `stream` waits for is known [FILE-5], or will never be.
     pub(super) fn on_hashed(
         &mut self,
         cx: &mut Cx<'_>,
@@ -403,18 +403,11 @@ impl PrimaryDesk {
     fn on_arrived(&mut self, cx: &Cx<'_>, stream: StreamId) {
         self.exchanges.remove(&stream);
         if let Some(transfer) = self.transfers.remove(&stream) {
-            let seconds = (cx.now.monotonic - transfer.begun).as_secs_f64();
-            tracing::info!(
-                client = ?self.client,
-                path = ?transfer.path.as_str(),
-                bytes = transfer.file.size(),
-                seconds,
-                "served"
-            );
+            self.log_served(cx.now.monotonic, &transfer);
         }
     }
 
-    /// Gives up a transfer, and tells the client why.
+    /// Gives up a transfer, and tells the client why [FILE-6].
     fn abort(&mut self, cx: &mut Cx<'_>, writers: &mut Writers, content: StreamId, code: u64) {
         for segment in writers.drop_stream(content) {
             finish_segment(cx, segment);
@@ -434,15 +427,32 @@ impl PrimaryDesk {
         );
     }
 
-    pub(super) fn on_closed(&mut self, reason: &CloseReason) {
+    /// The client is gone. If it goes in good order it has all that it asked for, even if word of
+    /// that has not come.
+    pub(super) fn on_closed(&self, now: Instant, reason: &CloseReason) {
+        let in_good_order = *reason == CloseReason::Peer(code::NO_ERROR);
         for transfer in self.transfers.values() {
-            tracing::info!(
-                client = ?self.client,
-                path = ?transfer.path.as_str(),
-                %reason,
-                "not served to the end"
-            );
+            if in_good_order {
+                self.log_served(now, transfer);
+            } else {
+                tracing::info!(
+                    client = ?self.client,
+                    path = ?transfer.path.as_str(),
+                    %reason,
+                    "not served to the end"
+                );
+            }
         }
+    }
+
+    fn log_served(&self, now: Instant, transfer: &Transfer) {
+        tracing::info!(
+            client = ?self.client,
+            path = ?transfer.path.as_str(),
+            bytes = transfer.file.size(),
+            seconds = (now - transfer.begun).as_secs_f64(),
+            "served"
+        );
     }
 }
 

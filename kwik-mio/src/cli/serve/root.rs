@@ -60,7 +60,7 @@ impl Root {
         Ok(Self { folder })
     }
 
-    /// Opens a regular file below the root.
+    /// Opens a regular file below the root [FILE-1].
     ///
     /// What the path leads to is looked up before and after the file is opened: a symbolic link that
     /// is put in its way meanwhile changes what was opened or where it lies, and either is noticed.
@@ -117,11 +117,14 @@ fn relative(path: &str) -> Result<&Path, Refusal> {
 
 /// What a peer is told of a failure: less than we know.
 fn refusal(error: &io::Error) -> Refusal {
-    match error.kind() {
-        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename => {
-            Refusal::NotFound
-        }
-        _ => Refusal::Unreadable,
+    let is_missing = matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename
+    );
+    if is_missing {
+        Refusal::NotFound
+    } else {
+        Refusal::Unreadable
     }
 }
 
@@ -183,7 +186,8 @@ mod tests {
     }
 
     fn open(root: &Root, path: &str) -> Result<ServedFile, Refusal> {
-        root.open(&FilePath::new(path).unwrap())
+        let path = FilePath::new(path).map_err(|_| Refusal::BadRequest)?;
+        root.open(&path)
     }
 
     #[test]
@@ -199,6 +203,7 @@ mod tests {
         assert!(file.read(4, 4).is_err());
     }
 
+    /// [FILE-1]
     #[test]
     fn nothing_else_is() {
         let (dir, root) = site();

@@ -1,6 +1,6 @@
 //! The server as a secondary: it writes the ranges of files that a primary grants it.
 //!
-//! Owns the grants that are being filled, each by a run of its own [HAZ-2].
+//! Owns the grants that are being filled, each by a run of its own [GRANT-20].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ impl SecondaryDesk {
     }
 
     /// The file that a command is about, if it is the one that the primary has, as far as a size
-    /// tells.
+    /// tells [FILE-7].
     fn file(&mut self, cx: &Cx<'_>, command: Bytes) -> Result<SharedFile, GrantRefusal> {
         if let Some((known, file)) = &self.open
             && *known == command
@@ -165,7 +165,7 @@ impl SecondaryDesk {
         Some(grant)
     }
 
-    pub(super) fn on_closed(&mut self, reason: &CloseReason, bytes: u64) {
+    pub(super) fn on_closed(&self, reason: &CloseReason, bytes: u64) {
         let (granted, refused) = (self.granted, self.refused);
         if granted > 0 {
             tracing::info!(bytes, granted, refused, %reason, "served a part as a secondary");

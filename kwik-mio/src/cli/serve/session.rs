@@ -119,9 +119,9 @@ impl Session {
         }
     }
 
-    pub(super) fn on_closed(&mut self, reason: &CloseReason) {
-        match &mut self.desk {
-            Desk::Primary(desk) => desk.on_closed(reason),
+    pub(super) fn on_closed(&self, now: Instant, reason: &CloseReason) {
+        match &self.desk {
+            Desk::Primary(desk) => desk.on_closed(now, reason),
             Desk::Secondary(desk) => desk.on_closed(reason, self.sent_bytes),
         }
     }

@@ -1,7 +1,7 @@
 //! Two sockets on loopback.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::*;
 

@@ -97,7 +97,7 @@ fn the_history_of_paths_is_bounded() {
     let listed: Vec<PathId> = bench.session.paths().iter().map(|info| info.path).collect();
     assert_eq!(listed, paths[1..]);
     bench.path_status(paths[0], PathStatusState::Retired);
-    assert!(!bench.session.is_closed(), "late, not wrong [HAZ-20]");
+    assert!(!bench.session.is_closed(), "late, not wrong");
 }
 
 #[test]
@@ -351,8 +351,9 @@ fn a_status_that_contradicts_its_grant_is_a_violation() {
     }
 }
 
+/// [GRANT-13]
 #[test]
-fn haz_16_what_was_granted_again_before_the_loss_was_told_is_not_missing() {
+fn what_was_granted_again_before_the_loss_was_told_is_not_missing() {
     let mut bench = Bench::new();
     let (slow, fast) = (bench.path(), bench.path());
     let stream = bench.aggregated(MIB);
@@ -413,8 +414,9 @@ fn raw_messages_are_sealed_and_grant_nothing() {
     );
 }
 
+/// [GRANT-7]
 #[test]
-fn haz_7_nothing_is_granted_or_written_above_an_open_grant_until_its_final_status() {
+fn nothing_is_granted_or_written_above_an_open_grant_until_its_final_status() {
     let mut bench = Bench::new();
     let path = bench.path();
     let stream = bench.aggregated(MIB);

@@ -138,7 +138,7 @@ fn a_write_waits_for_a_carrier_and_for_room() {
 }
 
 #[test]
-fn haz_1_delegate_from_the_cursor_then_write_lands_behind_the_range() {
+fn delegate_from_the_cursor_then_write_lands_behind_the_range() {
     let mut bench = Bench::new();
     let path = bench.path();
     let stream = bench.stream();
@@ -183,7 +183,7 @@ fn a_write_ends_at_the_border_of_a_grant_and_then_is_misuse() {
 }
 
 #[test]
-fn haz_21_the_cursor_does_not_move_under_an_unfinished_write() {
+fn the_cursor_does_not_move_under_an_unfinished_write() {
     let mut bench = Bench::new();
     let path = bench.path();
     let stream = bench.aggregated(100);
@@ -227,8 +227,9 @@ fn an_unfinished_plain_write_goes_on_at_the_cursor_after_aggregation() {
     );
 }
 
+/// [END-2]
 #[test]
-fn haz_3_finish_over_a_gap_is_misuse() {
+fn finish_over_a_gap_is_misuse() {
     let mut bench = Bench::new();
     let stream = bench.aggregated(MIB);
     bench.write(stream, 10);
@@ -246,8 +247,9 @@ fn haz_3_finish_over_a_gap_is_misuse() {
     );
 }
 
+/// [END-2]
 #[test]
-fn haz_8_the_final_size_counts_what_is_present_and_waits_for_draining_grants() {
+fn the_final_size_counts_what_is_present_and_waits_for_draining_grants() {
     let mut bench = Bench::new();
     let path = bench.path();
     let stream = bench.aggregated(MIB);
@@ -321,7 +323,7 @@ fn stream_done_ends_the_carrier_and_forgets_the_rest() {
         bench.events(),
         [PrimaryEvent::Stream(StreamEvent::Finished(stream))]
     );
-    // HAZ-20: late frames are ignored.
+    // Late frames are ignored [STR-6].
     bench.max_offset(stream, 2 * MIB);
     bench.client(&ControlFrame::StreamDone(StreamDone { stream }));
     assert!(!bench.session.is_closed());
@@ -368,7 +370,7 @@ fn reset_takes_the_grants_and_the_segments_of_the_stream_along() {
     );
     let unknown = StreamError::Misuse(Misuse::UnknownSegment(segment));
     assert_eq!(bench.write_segment(segment, 1), Err(unknown));
-    // HAZ-20: what the client says about it is late, not wrong.
+    // What the client says about it is late, not wrong [STR-6].
     bench.max_offset(stream, 2 * MIB);
     bench.client(&ControlFrame::StreamDone(StreamDone { stream }));
     bench.lost(grant, LostReason::Gone, 100, &[range(20, 100)]);
@@ -417,7 +419,7 @@ fn a_segment_may_enter_a_grant() {
         [(owner, range(50, 110), true)],
         "one carrier"
     );
-    // What we wrote is not lost with the grant [HAZ-16].
+    // What we wrote is not lost with the grant [GRANT-13].
     bench.lost(grant, LostReason::NotStarted, 100, &[range(0, 100)]);
     let PrimaryEvent::GrantLost { missing, .. } = &bench.events()[0] else {
         panic!()
@@ -469,8 +471,9 @@ fn uni_credit_wakes_the_lowest_byte_first() {
     );
 }
 
+/// [SEG-8]
 #[test]
-fn haz_10_a_segment_whose_header_is_incomplete_is_reset_not_finished() {
+fn a_segment_whose_header_is_incomplete_is_reset_not_finished() {
     let mut bench = Bench::new();
     let stream = bench.aggregated(MIB);
     bench.quic.room = 7;

@@ -494,3 +494,47 @@ fn a_final_size_in_the_aggregate_counts_as_one() {
     HandPrimary::final_size(&mut world, STREAM, 6);
     assert_costs_session(world, code::FINAL_SIZE);
 }
+
+#[test]
+fn random_frames_and_segments_never_panic() {
+    for seed in 0..200 {
+        let setup = Setup {
+            scripted_primary: true,
+            seed: Some(seed),
+            ..Setup::default()
+        };
+        let mut world = setup.build();
+        let mut primary = HandPrimary::welcome(&mut world);
+        primary.add_path(&mut world, 1);
+        HandPrimary::open_stream(&mut world);
+        HandPrimary::aggregate(&mut world, STREAM, 0);
+        // Nobody reads: the bytes are anything.
+        world.client(|c, _| c.accepts = false);
+        let mut random = super::random::Frames::new(seed);
+        for _ in 0..60 {
+            if world.script(0, |s, _| s.down(PathId::PRIMARY).is_some()) {
+                break;
+            }
+            if random.once_in(4) {
+                let (header, body) = random.segment();
+                world.script(0, |s, cx| {
+                    if let Ok(Some(carrier)) = cx.carriers.open_uni(PathId::PRIMARY) {
+                        s.write(
+                            carrier,
+                            Bytes::copy_from_slice(&header.encode()),
+                            cx.carriers,
+                        );
+                        s.write(carrier, body, cx.carriers);
+                    }
+                });
+            } else {
+                let frame = random.frame();
+                HandPrimary::send(&mut world, &frame);
+            }
+            if random.once_in(3) {
+                world.settle();
+            }
+        }
+        world.advance(Duration::from_secs(20));
+    }
+}

@@ -101,11 +101,13 @@ impl Flow {
     /// What was written and has not arrived.
     pub(super) fn missing(&self) -> RangeSet {
         match self.out.state {
-            Sending::Open | Sending::Finished => {
+            Sending::Open | Sending::Finished if self.inc.arrived.bytes() < self.out.written => {
                 let all = ByteRange::new(0, self.out.written).expect("below the limit");
                 self.inc.arrived.missing_in(all)
             }
-            Sending::Reset(_) | Sending::Done => RangeSet::new(),
+            Sending::Open | Sending::Finished | Sending::Reset(_) | Sending::Done => {
+                RangeSet::new()
+            }
         }
     }
 
@@ -215,6 +217,11 @@ impl Outgoing {
         self.state = Sending::Reset(code);
         self.chunks.clear();
         self.written - self.acked
+    }
+
+    /// What was written first, in one piece.
+    pub(super) fn head(&self) -> Bytes {
+        self.chunks.values().next().cloned().unwrap_or_default()
     }
 
     fn slice(&self, range: ByteRange) -> Vec<(u64, Bytes)> {

@@ -82,6 +82,7 @@ impl Setup {
             sequence: 0,
             heard: BTreeMap::new(),
             chance: self.seed.map(SplitMix::new),
+            calls: 0,
             turn: (ConnId(0), Side::Client),
             limits,
         };
@@ -172,6 +173,10 @@ fn limits(config: &Config, send_buffer_bytes: u64, span_bytes: u64) -> Limits {
 }
 
 /// A fixed point to count from: the core reads no clock, its tests neither.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "any instant will do as an origin"
+)]
 fn any_instant() -> Instant {
     Instant::now()
 }

@@ -10,12 +10,13 @@ use super::{
     Actor, ActorId, DialFate, EPOCH_UNIX_SECONDS, Hold, HoldId, Later, RTT, Role, What, World,
 };
 use crate::carrier::DownCause;
-use crate::ids::{ByteRange, GrantId, PathId, StreamId};
+use crate::ids::{ByteRange, CarrierId, GrantId, PathId, StreamId};
 use crate::path::PathSpec;
 use crate::session::tests::apps::{ClientApp, PrimaryApp, SecondaryApp};
-use crate::session::tests::net::{ConnId, Item, Parcel, Port, Side};
+use crate::session::tests::net::{CONTROL, ConnId, Item, Parcel, Port, Side};
 use crate::session::tests::script::Script;
 use crate::session::{Cx, ServerContext};
+use crate::wire::ControlFrame;
 
 /// The client is always the first.
 pub(in super::super) const CLIENT: ActorId = ActorId(0);
@@ -108,6 +109,11 @@ impl World {
     pub(in super::super) fn is_joined(&self, site: usize) -> bool {
         let role = self.newest(site).map(|id| &self.actors[id.0].role);
         matches!(role, Some(Role::Secondary(app)) if !app.session.is_closed())
+    }
+
+    /// How often a session was told something.
+    pub(in super::super) fn calls(&self) -> u64 {
+        self.calls
     }
 
     /// How many connections the client is making.
@@ -214,7 +220,7 @@ impl World {
 
     /// Lets the client read a stream up to `limit` and no further.
     pub(in super::super) fn limit_reader(&mut self, stream: StreamId, limit: u64) {
-        self.client(|c, _| c.read(stream, limit));
+        self.client(|c, _| c.limit(stream, limit));
     }
 }
 
@@ -237,6 +243,13 @@ impl World {
 
     pub(in super::super) fn lift(&mut self, hold: HoldId) {
         self.holds[hold.0] = None;
+    }
+
+    /// The lowest segment carrier with bytes on their way to the client.
+    pub(in super::super) fn segment_in_flight(&self, path: PathId) -> u64 {
+        let in_flight = self.net.in_flight(self.conn(path), Side::Client);
+        let mut segments = in_flight.into_iter().filter(|(stream, _)| stream & 2 != 0);
+        segments.next().expect("a segment is on its way").0
     }
 
     /// Delivers some bytes of a carrier now, whatever is held.
@@ -309,6 +322,18 @@ impl World {
             peer: old.peer.clone(),
             started_unix_seconds,
         });
+    }
+
+    /// The client's end sends a frame that its session never wrote.
+    pub(in super::super) fn forge_control(&mut self, path: PathId, frame: &ControlFrame) {
+        let control = CarrierId {
+            path,
+            stream: CONTROL,
+        };
+        let mut bytes = frame.encode();
+        self.client(|_, cx| cx.carriers.write_control(control, &mut bytes))
+            .expect("up");
+        assert!(bytes.is_empty(), "control is not held up");
     }
 
     /// The client's QUIC gives up a connection.

@@ -30,18 +30,6 @@ fn a_granted_range_reaches_the_reader_in_every_order() {
         HandPrimary::segment(&mut world, stream, (100_000, 110_000));
         HandPrimary::final_size(&mut world, stream, 110_000);
         world.settle();
-        if !world.is_whole(stream, 110_000) {
-            world.client(|c, _| println!("{:?} {:?}", c.events, c.readers));
-            println!("{:?}", HandPrimary::frames(&mut world));
-            println!("{:?}", world.net.in_flight(world.conn(path), Side::Client));
-            println!(
-                "{:?}",
-                world
-                    .net
-                    .in_flight(world.conn(PathId::PRIMARY), Side::Client)
-            );
-            world.secondary(1, |c, _| println!("{:?}", c.events));
-        }
         assert!(world.is_whole(stream, 110_000), "seed {seed}");
         let done = GrantOutcome::Done { end: 100_000 };
         let frames = HandPrimary::frames(&mut world);

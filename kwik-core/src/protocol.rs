@@ -1,0 +1,4 @@
+#![doc = include_str!("../docs/protocol.md")]
+
+#[cfg(test)]
+mod tests;

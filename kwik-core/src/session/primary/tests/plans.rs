@@ -99,7 +99,7 @@ fn a_plan_waits_for_the_first_credit_and_is_spoken_for_at_once() {
     };
     assert_eq!(frame.size, 10 * MIB);
     bench.max_offset(stream, 8 * MIB);
-    assert_eq!(bench.grants().len(), 2);
+    assert_eq!(bench.grants().len(), 4);
     assert_eq!(bench.own_ranges().len(), 2);
 }
 
@@ -191,15 +191,14 @@ fn what_quic_has_taken_is_still_to_be_done() {
     let stream = bench.stream();
     bench.plan(stream, range(0, 100 * MIB)).expect("planned");
     bench.max_offset(stream, 8 * MIB);
-    for (range, segment) in bench.own_ranges() {
+    let mut taken = 0;
+    while let Some(&(range, segment)) = bench.own_ranges().first() {
         bench.write_segment(segment, range.len()).expect("written");
+        taken += range.len();
+        assert!(taken <= 2 * MIB, "it runs ahead of its link");
     }
-    assert!(
-        bench.own_ranges().is_empty(),
-        "all of it is in the send buffer"
-    );
     bench.input(Input::Finished(uni(3)));
-    assert_eq!(bench.own_ranges().len(), 1);
+    assert_eq!(bench.own_ranges().len(), 1, "it arrived");
 }
 
 #[test]
@@ -305,7 +304,7 @@ fn a_path_that_becomes_active_later_joins_in_at_once() {
     bench.max_offset(stream, 8 * MIB);
     assert!(bench.grants().is_empty());
     bench.path_status(path, PathStatusState::Active);
-    assert_eq!(bench.grants().len(), 2);
+    assert_eq!(bench.grants().len(), 4);
     bench
         .session
         .retire_path(bench.now, path, &mut bench.quic)

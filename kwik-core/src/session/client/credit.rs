@@ -1,6 +1,7 @@
 //! When servers are told how far they may write, and what follows from bytes that arrived or were
 //! read.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::ClientSession;
@@ -64,9 +65,10 @@ impl ClientSession {
         }
         let Some(recv) = self.streams.aggregated_mut(stream) else {
             // A stream that the application has let go of is still known for a while.
-            return match self.streams.plain_read(stream) {
-                Some(_) => Err(Violation::Unexpected("FINAL_SIZE of a plain stream")),
-                None => Ok(()),
+            return if self.streams.is_let_go(stream) {
+                Ok(())
+            } else {
+                Err(Violation::Unexpected("FINAL_SIZE of a plain stream"))
             };
         };
         recv.set_final_size(stream, frame.size)?;
@@ -162,21 +164,25 @@ impl ClientSession {
         };
         let (max, cursor) = (recv.window.max_offset(), recv.cursor());
         let reserve = self.config.client.stream_reserve_bytes / 2;
-        let mut told = Vec::new();
-        for (path, end) in paths {
+        paths.retain(|&(path, end)| {
             let last = recv.window.told(path);
             let worth = max - last >= step.min(max) || last <= cursor.saturating_add(reserve);
-            if end > last && max > last && worth {
-                told.push((path, recv.window.tell(path)));
-            }
-        }
-        for (path, offset) in told {
+            end > last && max > last && worth
+        });
+        // A path is told once, however many grants it has.
+        let paths: BTreeSet<PathId> = paths.into_iter().map(|(path, _)| path).collect();
+        for path in paths {
+            let stood = self.credited_grants(path).is_empty();
+            let Some(recv) = self.streams.aggregated_mut(stream) else {
+                return;
+            };
+            let offset = recv.window.tell(path);
             let frame = ControlFrame::MaxOffset(MaxOffset { stream, offset });
             if path == PathId::PRIMARY {
                 self.send_primary(cx, &frame);
             } else {
                 self.send_secondary(cx, path, &frame);
-                self.arm_start(cx.now.monotonic, path);
+                self.arm_start(cx.now.monotonic, path, stood);
             }
         }
     }

@@ -33,31 +33,13 @@ impl ClientSession {
         self.stats.grants += 1;
         let range = frame.extent.range();
         let Some(recv) = self.aggregated_for_grant(frame.stream, range)? else {
-            self.answer_unheld(cx, frame.grant, LostReason::Gone, range, frame.extent);
+            self.answer_gone(cx, frame.grant, frame.extent);
             return Ok(());
         };
         let wanted = clipped(range, recv.final_size());
         let missing = recv.reassembly.missing_in(wanted);
-        recv.on_covered(wanted);
         if missing.is_empty() && !frame.extent.is_open() {
             self.tell(cx, frame.grant, GrantOutcome::Done { end: wanted.end() });
-            return Ok(());
-        }
-        let Some(phase) = self
-            .paths
-            .live
-            .get(&frame.path)
-            .map(|path| path.state.phase())
-        else {
-            self.answer_unheld(cx, frame.grant, LostReason::Path, range, frame.extent);
-            return Ok(());
-        };
-        let unanswered = self.ledger.unanswered_on(frame.path);
-        if unanswered >= GRANTS_PER_PATH_MAX {
-            return Err(Violation::ExcessiveLoad("grants on a path"));
-        }
-        if unanswered >= self.config.client.grants_per_path_max {
-            self.answer_unheld(cx, frame.grant, LostReason::Limit, range, frame.extent);
             return Ok(());
         }
         let held = Held::new(
@@ -67,7 +49,27 @@ impl ClientSession {
             frame.extent.is_open(),
             missing,
         );
+        let Some(phase) = self
+            .paths
+            .live
+            .get(&frame.path)
+            .map(|path| path.state.phase())
+        else {
+            self.answer_unheld(cx, frame.grant, &held, LostReason::Path);
+            return Ok(());
+        };
+        let unanswered = self.ledger.unanswered_on(frame.path);
+        if unanswered >= GRANTS_PER_PATH_MAX {
+            return Err(Violation::ExcessiveLoad("grants on a path"));
+        }
+        if unanswered >= self.config.client.grants_per_path_max {
+            self.answer_unheld(cx, frame.grant, &held, LostReason::Limit);
+            return Ok(());
+        }
         self.ledger.give(frame.grant, held);
+        if let Some(recv) = self.streams.aggregated_mut(frame.stream) {
+            recv.on_covered(wanted);
+        }
         match phase {
             PathPhase::Active => self.forward_grant(cx, frame),
             PathPhase::Dialing | PathPhase::Joining => self.queue_grant(cx, frame),
@@ -254,13 +256,7 @@ impl ClientSession {
         let (path, stream) = (held.path, held.stream);
         tracing::debug!(%grant, %path, %stream, ?end, ?reason, "grant ended");
         self.ledger.on_answered(grant);
-        match end {
-            Final::Done { end } => self.tell(cx, grant, GrantOutcome::Done { end }),
-            Final::Short { end, missing } => {
-                self.note_lost(cx.now.monotonic, stream, &missing);
-                self.tell_lost(cx, grant, reason, end, &missing);
-            }
-        }
+        self.tell_final(cx, grant, stream, end, reason);
         self.drop_waiting(path, grant);
         let working = self.ledger.unanswered_on(path) > 0;
         if let Some(path) = self.paths.get_mut(path) {
@@ -270,21 +266,37 @@ impl ClientSession {
         self.end_retiring(cx, path);
     }
 
-    /// A grant that is answered before it was held.
-    fn answer_unheld(
-        &mut self,
-        cx: &mut Cx<'_>,
-        grant: GrantId,
-        reason: LostReason,
-        range: ByteRange,
-        extent: Extent,
-    ) {
+    /// A grant that is answered at once instead of being held [GRANT-5].
+    fn answer_unheld(&mut self, cx: &mut Cx<'_>, grant: GrantId, held: &Held, reason: LostReason) {
+        tracing::debug!(%grant, range = %held.range, ?reason, "grant not taken");
+        self.tell_final(cx, grant, held.stream, held.short(), reason);
+    }
+
+    /// A grant whose stream is gone: what of it was ever present is not known any more [GRANT-19].
+    fn answer_gone(&mut self, cx: &mut Cx<'_>, grant: GrantId, extent: Extent) {
         let (end, missing) = match extent {
             Extent::Fixed(range) => (range.end(), RangeSet::from(range)),
             Extent::Open { start } => (start, RangeSet::new()),
         };
-        tracing::debug!(%grant, %range, ?reason, "grant not taken");
-        self.tell_lost(cx, grant, reason, end, &missing);
+        tracing::debug!(%grant, ?extent, "grant of a stream that is gone");
+        self.tell_lost(cx, grant, LostReason::Gone, end, &missing);
+    }
+
+    fn tell_final(
+        &mut self,
+        cx: &mut Cx<'_>,
+        grant: GrantId,
+        stream: StreamId,
+        end: Final,
+        reason: LostReason,
+    ) {
+        match end {
+            Final::Done { end } => self.tell(cx, grant, GrantOutcome::Done { end }),
+            Final::Short { end, missing } => {
+                self.note_lost(cx.now.monotonic, stream, &missing);
+                self.tell_lost(cx, grant, reason, end, &missing);
+            }
+        }
     }
 
     fn tell_lost(
@@ -332,10 +344,11 @@ impl ClientSession {
             return;
         };
         let (wanted, range) = (held.range, frame.extent.range());
+        let stood = self.credited_grants(path).is_empty();
         if let Some(recv) = self.streams.aggregated_mut(frame.stream) {
             frame.max_offset = recv.window.tell(path);
             // Who has just been asked is not late, however long the reader has been waiting.
-            recv.on_grant_bytes(wanted, cx.now.monotonic);
+            recv.on_grant_sign(wanted, cx.now.monotonic);
         }
         self.ledger.on_forwarded(grant, range);
         self.forward(cx, path, ControlFrame::Grant(frame));
@@ -345,7 +358,7 @@ impl ClientSession {
         if let Some(path) = self.paths.get_mut(path) {
             path.liveness.set_working(true, cx.now.monotonic);
         }
-        self.arm_start(cx.now.monotonic, path);
+        self.arm_start(cx.now.monotonic, path, stood);
     }
 
     /// Keeps a frame for a path that has not joined; false if there is no room for it.
@@ -413,18 +426,21 @@ impl ClientSession {
         }
     }
 
-    /// The path's clock runs from now on, if it has something to write and may.
-    pub(super) fn arm_start(&mut self, now: Instant, id: PathId) {
+    /// The path's clock runs from now on, if it has something to write and may. If it `stood`,
+    /// because nothing had credit, it begins anew.
+    pub(super) fn arm_start(&mut self, now: Instant, id: PathId, stood: bool) {
         let deadline = now + self.config.client.grant_start_max;
-        if !self.credited_grants(id).is_empty()
-            && let Some(path) = self.paths.get_mut(id)
-        {
-            path.start_deadline.get_or_insert(deadline);
+        if self.credited_grants(id).is_empty() {
+            return;
+        }
+        if let Some(path) = self.paths.get_mut(id) {
+            let running = path.start_deadline.filter(|_| !stood);
+            path.start_deadline = running.or(Some(deadline));
         }
     }
 
     /// Live grants of a path whose lowest missing byte has credit.
-    fn credited_grants(&self, path: PathId) -> GrantIds {
+    pub(super) fn credited_grants(&self, path: PathId) -> GrantIds {
         let credited = |held: &Held| {
             let told = self
                 .streams

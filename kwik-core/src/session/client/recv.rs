@@ -186,9 +186,9 @@ impl AggregatedRecv {
         late
     }
 
-    /// Something came of a grant that is to bring these bytes: if the reader waits at one of them,
-    /// its clock begins anew.
-    pub(super) fn on_grant_bytes(&mut self, range: ByteRange, now: Instant) {
+    /// A grant that is to bring these bytes began, or something of it came: if the reader waits at
+    /// one of them, its clock begins anew.
+    pub(super) fn on_grant_sign(&mut self, range: ByteRange, now: Instant) {
         if let Some((at, since)) = &mut self.wait
             && range.start() <= *at
             && *at < range.end()

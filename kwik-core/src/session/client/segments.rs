@@ -115,7 +115,7 @@ impl ClientSession {
         if let (SegmentOwner::Grant(_), Some(recv)) =
             (header.owner, self.streams.aggregated_mut(stream))
         {
-            recv.on_grant_bytes(range, now);
+            recv.on_grant_sign(range, now);
         }
         self.on_landed(cx, carrier.path, header, stream, landed)
     }

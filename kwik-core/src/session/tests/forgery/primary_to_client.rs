@@ -309,6 +309,11 @@ fn a_plain_stream_has_no_final_size() {
     world.settle();
     HandPrimary::final_size(&mut world, stream, 9);
     assert_costs_session(world, code::UNEXPECTED);
+
+    // Nor one that QUIC has not shown.
+    let (mut world, _) = welcomed();
+    HandPrimary::final_size(&mut world, STREAM, 9);
+    assert_costs_session(world, code::UNEXPECTED);
 }
 
 #[test]

@@ -154,6 +154,52 @@ fn the_clock_is_the_paths_and_bytes_of_any_grant_count() {
     );
 }
 
+/// [GRANT-12]: both clocks ran from the last byte, and a grant that came just before they ran out was
+/// lost before it could begin.
+#[test]
+fn a_path_that_was_idle_has_all_the_time_for_its_next_grant() {
+    for reads_on in [true, false] {
+        let mut world = joined();
+        let stream = world.open_stream();
+        if !reads_on {
+            world.limit_reader(stream, 500);
+        }
+        let first = world.delegate(stream, (0, 1000), PATH);
+        world.settle();
+        assert_eq!(fates(&mut world, first), [Ok(1000)]);
+        world.secondary(1, |s, _| s.service = Service::Ignore);
+        world.advance(Duration::from_millis(4700));
+        let second = world.delegate(stream, (1000, 2000), PATH);
+        world.advance(Duration::from_secs(4));
+        assert_eq!(fates(&mut world, second), []);
+        world.advance(Duration::from_secs(2));
+        let fate = fates(&mut world, second);
+        assert!(
+            matches!(fate[..], [Err((LostReason::NotStarted, _))]),
+            "{fate:?}"
+        );
+    }
+}
+
+/// [GRANT-12]: the same for a grant that gets credit after the path had none for long.
+#[test]
+fn a_grant_that_gets_credit_has_all_the_time_to_go_on() {
+    let mut world = joined();
+    let stream = world.open_stream();
+    world.limit_reader(stream, 0);
+    let grant = world.delegate(stream, (0, 2 * window()), PATH);
+    world.settle();
+    world.advance(Duration::from_millis(4700));
+    let hold = world.hold(PATH, Side::Client, What::Segments);
+    world.limit_reader(stream, window());
+    world.advance(Duration::from_secs(4));
+    assert_eq!(fates(&mut world, grant), []);
+    world.lift(hold);
+    world.limit_reader(stream, u64::MAX);
+    world.settle();
+    assert_eq!(fates(&mut world, grant), [Ok(2 * window())]);
+}
+
 /// [GRANT-9]: FINAL_SIZE clips a grant at the client while its secondary writes on: dropped in silence.
 #[test]
 fn bytes_that_a_final_size_cut_off_are_nobodys_fault() {
@@ -425,6 +471,32 @@ fn a_grant_for_a_dead_path_is_lost_and_nothing_else() {
         [Err((LostReason::Path, _))]
     ));
     assert_open(&mut world);
+}
+
+/// [GRANT-5] [GRANT-19]: a grant that is answered at once reports what is missing, and no more; and
+/// [END-9] its range stays one that nobody brings: the reader would wait for ever.
+#[test]
+fn a_grant_that_is_not_forwarded_reports_exactly_what_is_missing() {
+    let mut world = joined();
+    let stream = world.open_stream();
+    world.write_at(stream, (500, 600));
+    world.write_at(stream, (0, 100));
+    world.settle();
+    let hold = world.hold(PathId::PRIMARY, Side::Server, What::All);
+    world.fail(PATH, crate::carrier::DownCause::TimedOut);
+    world.settle();
+    let late = world.delegate(stream, (0, 1000), PATH);
+    world.settle();
+    world.lift(hold);
+    world.settle();
+    let holes = [span(100, 500), span(600, 1000)].into_iter().collect();
+    assert_eq!(
+        fates(&mut world, late),
+        [Err((LostReason::Path, holes)) as Fate]
+    );
+    world.advance(Duration::from_secs(31));
+    let end = world.client(|c, _| c.readers[&stream].end.clone());
+    assert_eq!(end, Some(Err(StreamError::Hole(span(100, 500)))));
 }
 
 /// [GRANT-12]: a grant that is passed over by younger ones of its stream is lost too, although its

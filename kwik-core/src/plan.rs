@@ -280,6 +280,11 @@ impl Planner {
             if lowest.is_none_or(|free| free.start() >= offer.window_end) {
                 continue;
             }
+            if !candidate.has_room && self.queued(writer) == 0 {
+                // It is full of what does not belong to this plan, and may stay so for as long as
+                // the reader of another stream pauses.
+                continue;
+            }
             if !candidate.has_room || self.queued(writer) >= QUEUED_ROTATE {
                 return None;
             }

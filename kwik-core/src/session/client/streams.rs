@@ -129,7 +129,7 @@ impl Streams {
             .map_or(0, |recv| recv.reassembly.buffered_bytes())
     }
 
-    /// Whether something about this stream may still come: false if it is gone.
+    /// Whether something about this stream may still come: false if it is gone [STR-6].
     ///
     /// # Errors
     ///
@@ -229,7 +229,7 @@ impl ClientSession {
         self.streams.incoming.pop_front()
     }
 
-    /// Takes bytes off the front of `data`.
+    /// Takes bytes off the front of `data`. What a client sends is always plain [STR-3].
     pub(crate) fn write(
         &mut self,
         stream: StreamId,
@@ -299,7 +299,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// The primary stopped the sending half, or it is gone.
+    /// The primary stopped the sending half, which owes a reset then [STR-4], or it is gone.
     fn on_send_ended(
         &mut self,
         stream: StreamId,
@@ -461,7 +461,8 @@ impl ClientSession {
         Ok(if more { ReadState::More } else { state })
     }
 
-    /// How a read of an aggregated stream ends: with its end, at a hole that nobody fills, or open.
+    /// How a read of an aggregated stream ends: with its end, at a hole that nobody fills, or open
+    /// [END-9].
     fn after_aggregated_read(
         &mut self,
         cx: &mut Cx<'_>,
@@ -490,7 +491,7 @@ impl ClientSession {
         self.read_closing(cx, stream);
     }
 
-    /// The application wants no more of a stream.
+    /// The application wants no more of a stream [END-8].
     pub(crate) fn stop(
         &mut self,
         cx: &mut Cx<'_>,
@@ -623,7 +624,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// The primary gave up an aggregated stream: the reader is told at its next read.
+    /// The primary gave up an aggregated stream: the reader is told at its next read [END-7].
     fn on_aggregated_reset(&mut self, cx: &mut Cx<'_>, stream: StreamId, code: u64) {
         if let Some(recv) = self.streams.aggregated_mut(stream) {
             recv.reset = Some(code);
@@ -671,7 +672,7 @@ impl ClientSession {
         }
     }
 
-    /// The primary wants no more of what we send.
+    /// The primary wants no more of what we send: a reset is owed [STR-4].
     pub(super) fn on_stream_stopped(
         &mut self,
         carrier: CarrierId,

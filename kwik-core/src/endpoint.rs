@@ -127,6 +127,7 @@ impl Endpoint {
     /// A client is shaking hands.
     fn greet(&mut self) {
         let Some(context) = &self.server else { return };
+        // Sealing keys hang on it: never twice the same [SESS-3].
         let name = SessionId(self.entropy.session_name());
         let greeting = Greeting::new(self.now, Arc::clone(context), name);
         self.sessions.insert(Session::Greeting(Box::new(greeting)));
@@ -135,7 +136,7 @@ impl Endpoint {
     /// Does what is due. To be called when [`Self::poll_timeout`] says; more often does no harm.
     pub fn handle_timeout(&mut self, now: Now) {
         self.set_now(now);
-        // What has arrived is heard before anybody is declared silent.
+        // What has arrived is heard before anybody is declared silent [PATH-7].
         self.quic.handle_timeout(self.now);
         self.pump();
         self.wake_sessions();

@@ -9,8 +9,8 @@ use std::net::SocketAddr;
 use crate::ids::{ByteRange, GrantId, PathId, SegmentId, StreamId};
 use crate::wire::WireError;
 
-/// Application error codes of KWIK in CONNECTION_CLOSE, RESET_STREAM and STOP_SENDING
-/// (`protocol.md` §9). Codes of the application on its own streams are passed on as they are.
+/// Application error codes of KWIK in CONNECTION_CLOSE, RESET_STREAM and STOP_SENDING [ERR-2].
+/// Codes of the application on its own streams are passed on as they are [ERR-4].
 pub mod code {
     /// Closed in good order.
     pub const NO_ERROR: u64 = 0x4b00;
@@ -38,7 +38,8 @@ pub mod code {
     pub const PATH_ENDED: u64 = 0x4b0b;
 }
 
-/// What a peer did that it must not do. It costs a secondary its path; a primary, the session.
+/// What a peer did that it must not do. It costs a secondary its path; a primary, the session; a
+/// client, its connection [ERR-1].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// A frame or header that cannot be decoded.
@@ -155,7 +156,7 @@ pub enum CloseReason {
     /// This end closed it.
     #[error("closed by this end")]
     Local,
-    /// The peer closed it in good order, or with this code of its own.
+    /// The peer closed it in good order, or with this code of its own, known or not [ERR-3].
     #[error("closed by the peer with code {0:#x}")]
     Peer(u64),
     /// The server did not answer in time.

@@ -36,7 +36,7 @@ pub(crate) use self::entropy::Entropy;
 pub(crate) use self::tls::certificate_pin;
 pub(crate) use self::traffic::Fed;
 
-/// QUIC version 1 (RFC 9000), the only one.
+/// QUIC version 1 (RFC 9000), the only one [CONN-1].
 const VERSION: u32 = 1;
 /// Names a connection; never reused, unlike quinn's handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

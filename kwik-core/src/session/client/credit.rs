@@ -29,6 +29,7 @@ impl ClientSession {
             return Err(Violation::Unexpected("second AGGREGATE of a stream"));
         }
         let Some(read) = self.streams.plain_read(stream) else {
+            // It had ended before the primary knew [AGG-3].
             return Ok(());
         };
         if read > frame.plain_end {
@@ -53,7 +54,7 @@ impl ClientSession {
         self.read_waiting_segments(cx, stream)
     }
 
-    /// FINAL_SIZE: the primary says where a stream ends; grants beyond are clipped.
+    /// FINAL_SIZE: the primary says where a stream ends; grants beyond are clipped [END-6].
     pub(super) fn on_final_size(
         &mut self,
         cx: &mut Cx<'_>,
@@ -150,7 +151,8 @@ impl ClientSession {
     }
 
     /// Tells the primary, and each path whose grants reach past what it was told last, how far they
-    /// may write: when a sixteenth of the window has opened, or a server has no credit left at all.
+    /// may write [FLOW-6]: when a sixteenth of the window has opened, or a server has no credit
+    /// left at all.
     fn tell_credit(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
         let step = self.config.client.stream_window_bytes / 16;
         let mut paths = vec![(PathId::PRIMARY, u64::MAX)];

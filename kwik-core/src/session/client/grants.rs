@@ -21,7 +21,8 @@ use crate::wire::{
 const GRANTS_PER_PATH_MAX: usize = 32;
 
 impl ClientSession {
-    /// GRANT: the primary gives a range of a stream to a path.
+    /// GRANT: the primary gives a range of a stream to a path. Ids rise [GRANT-1]; one that needs
+    /// no secondary, or can have none, is answered at once [GRANT-5].
     pub(super) fn on_grant(&mut self, cx: &mut Cx<'_>, frame: Grant) -> Result<(), Violation> {
         if !self.ledger.is_new(frame.grant) {
             return Err(Violation::Unexpected("grant id"));
@@ -72,6 +73,7 @@ impl ClientSession {
         }
         match phase {
             PathPhase::Active => self.forward_grant(cx, frame),
+            // Nothing goes behind JOIN before it is accepted [JOIN-10].
             PathPhase::Dialing | PathPhase::Joining => self.queue_grant(cx, frame),
             PathPhase::Retiring | PathPhase::Dead | PathPhase::Retired => {
                 self.lose(cx, frame.grant, LostReason::Path);
@@ -94,7 +96,7 @@ impl ClientSession {
                 self.forward(cx, id, ControlFrame::Raw(frame))
             }
             PathPhase::Dialing | PathPhase::Joining => {
-                // A message that finds no room is dropped: it promises nothing.
+                // A message that finds no room is dropped: it promises nothing [GRANT-4].
                 self.queue(id, ControlFrame::Raw(frame));
             }
             PathPhase::Dead | PathPhase::Retired => {}
@@ -102,7 +104,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// REVOKE: the primary takes a grant back, wholly or from an offset on.
+    /// REVOKE: the primary takes a grant back, wholly or from an offset on [GRANT-8].
     pub(super) fn on_revoke(&mut self, cx: &mut Cx<'_>, frame: &Revoke) -> Result<(), Violation> {
         if self.ledger.is_new(frame.grant) {
             return Err(Violation::Unexpected("grant id in REVOKE"));
@@ -132,7 +134,8 @@ impl ClientSession {
         }
     }
 
-    /// Takes a grant back at its secondary; the final status waits for what is on its way.
+    /// Takes a grant back at its secondary; the final status waits for what is on its way
+    /// [GRANT-10].
     fn drain(&mut self, cx: &mut Cx<'_>, grant: GrantId) {
         if self.ledger.drain(grant) {
             self.drains
@@ -180,7 +183,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// GRANT_REFUSED: a secondary will not fill a grant.
+    /// GRANT_REFUSED: a secondary will not fill a grant [GRANT-16].
     pub(super) fn on_grant_refused(
         &mut self,
         cx: &mut Cx<'_>,
@@ -209,12 +212,13 @@ impl ClientSession {
             };
             let reason = match (held.is_disputed(), held.is_live()) {
                 (true, _) => LostReason::Conflict,
+                // GRANT_DONE named less than the range [GRANT-18].
                 (false, true) => LostReason::Short,
                 (false, false) => LostReason::Revoked,
             };
             let superfluous = held.is_forwarded() && !held.is_written_whole() && held.is_live();
             if superfluous && self.inbound_of(grant).is_none() {
-                // Others brought the bytes first: its secondary need not.
+                // Others brought the bytes first: its secondary need not [GRANT-17].
                 self.revoke_at_secondary(cx, grant, 0);
             }
             self.answer(cx, grant, end, reason);
@@ -361,7 +365,8 @@ impl ClientSession {
         self.arm_start(cx.now.monotonic, path, stood);
     }
 
-    /// Keeps a frame for a path that has not joined; false if there is no room for it.
+    /// Keeps a frame for a path that has not joined, in the order in which they came; false if
+    /// there is no room for it [GRANT-4].
     fn queue(&mut self, id: PathId, frame: ControlFrame) -> bool {
         let room = self.config.client.outbox_bytes_max;
         let Some(path) = self.paths.get_mut(id) else {
@@ -379,6 +384,7 @@ impl ClientSession {
     fn queue_grant(&mut self, cx: &mut Cx<'_>, frame: Grant) {
         let (path, grant) = (frame.path, frame.grant);
         if !self.queue(path, ControlFrame::Grant(frame)) {
+            // At once: too many seals must not pass it [SEAL-7].
             self.lose(cx, grant, LostReason::Limit);
         }
     }

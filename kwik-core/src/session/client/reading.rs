@@ -156,7 +156,8 @@ impl ClientSession {
         Ok(if more { ReadState::More } else { state })
     }
 
-    /// How a read of an aggregated stream ends: with its end, at a hole that nobody fills, or open.
+    /// How a read of an aggregated stream ends: with its end, at a hole that nobody fills, or open
+    /// [END-9].
     fn after_aggregated_read(
         &mut self,
         cx: &mut Cx<'_>,
@@ -185,7 +186,7 @@ impl ClientSession {
         self.read_closing(cx, stream);
     }
 
-    /// The application wants no more of a stream.
+    /// The application wants no more of a stream [END-8].
     pub(crate) fn stop(
         &mut self,
         cx: &mut Cx<'_>,
@@ -295,7 +296,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// The primary gave up an aggregated stream: the reader is told at its next read.
+    /// The primary gave up an aggregated stream: the reader is told at its next read [END-7].
     fn on_aggregated_reset(&mut self, cx: &mut Cx<'_>, stream: StreamId, code: u64) {
         if let Some(recv) = self.streams.aggregated_mut(stream) {
             recv.reset = Some(code);

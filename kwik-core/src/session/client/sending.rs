@@ -10,7 +10,7 @@ use crate::event::{ClientEvent, StreamEvent};
 use crate::ids::{CarrierId, StreamId};
 
 impl ClientSession {
-    /// Takes bytes off the front of `data`.
+    /// Takes bytes off the front of `data`. What a client sends is always plain [STR-3].
     pub(crate) fn write(
         &mut self,
         stream: StreamId,
@@ -77,7 +77,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// The primary stopped the sending half, or it is gone.
+    /// The primary stopped the sending half, which owes a reset then [STR-4], or it is gone.
     fn on_send_ended(
         &mut self,
         stream: StreamId,
@@ -107,7 +107,7 @@ impl ClientSession {
         }
     }
 
-    /// The primary wants no more of what we send.
+    /// The primary wants no more of what we send: a reset is owed [STR-4].
     pub(super) fn on_stream_stopped(
         &mut self,
         carrier: CarrierId,

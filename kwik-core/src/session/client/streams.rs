@@ -129,7 +129,7 @@ impl Streams {
             .map_or(0, |recv| recv.reassembly.buffered_bytes())
     }
 
-    /// Whether something about this stream may still come: false if it is gone.
+    /// Whether something about this stream may still come: false if it is gone [STR-6].
     ///
     /// # Errors
     ///

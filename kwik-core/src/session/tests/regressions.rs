@@ -94,7 +94,8 @@ fn a_reset_of_an_aggregated_stream_is_heard_although_nobody_reads_its_carrier() 
     }
 }
 
-/// Otherwise a plain part that is longer than the window leaves the segments without any credit.
+/// Otherwise a plain part that is longer than the window leaves the segments without any
+/// credit [FLOW-2].
 #[test]
 fn credit_follows_the_reader_through_the_plain_part() {
     let mut world = scripted().build();

@@ -30,7 +30,7 @@ fn got_raw(world: &mut World, site: usize, message: &'static [u8]) -> bool {
 }
 
 /// A path that takes over the lowest hole has to learn how far it may write: nobody reads on, so
-/// nobody else tells it.
+/// nobody else tells it [FLOW-6].
 #[test]
 fn a_path_that_takes_over_the_lowest_hole_has_credit() {
     let mut world = joined();
@@ -58,6 +58,7 @@ fn few_carriers(segments_max: u32) -> World {
     setup.joined()
 }
 
+/// [SEG-4]
 #[test]
 fn segments_beyond_the_window_hold_no_carriers() {
     let mut world = few_carriers(2);
@@ -88,6 +89,7 @@ fn segments_beyond_the_window_hold_no_carriers() {
     assert!(world.is_whole(stream, window() + 4000));
 }
 
+/// [SEG-4]
 #[test]
 fn segments_that_straddle_the_window_give_their_carriers_back() {
     let mut world = few_carriers(1);
@@ -308,7 +310,8 @@ fn unread_streams_do_not_starve_the_one_that_is_read() {
     assert!(world.is_whole(read, size));
 }
 
-/// The window of the secondary's connection is finite: unread bytes must not fill it.
+/// The window of the secondary's connection is finite: unread bytes must not fill
+/// it [SEG-11] [CONN-7].
 #[test]
 fn unread_streams_do_not_fill_the_window_of_the_connection() {
     let mut setup = Setup::default();
@@ -330,7 +333,7 @@ fn unread_streams_do_not_fill_the_window_of_the_connection() {
     assert!(world.is_whole(other, 1000));
 }
 
-/// Send buffers that are full of bulk leave control alone.
+/// Send buffers that are full of bulk leave control alone [CONN-8].
 #[test]
 fn bulk_never_blocks_control() {
     let mut world = Setup {
@@ -363,7 +366,8 @@ fn bulk_never_blocks_control() {
     assert!(world.is_whole(plain, 4 << 20));
 }
 
-/// The client holds at most one window of a stream whose reader stopped, and hears everybody.
+/// The client holds at most one window of a stream whose reader stopped, and hears
+/// everybody [FLOW-2].
 #[test]
 fn a_reader_that_stops_costs_one_window() {
     let mut world = joined();

@@ -79,6 +79,7 @@ fn a_write_behind_a_delegated_range_does_not_enter_it() {
     assert_eq!(fates(&mut world, grant), [Ok(2000)]);
 }
 
+/// [OVL-1]
 #[test]
 fn a_write_into_a_granted_range_is_misuse() {
     let mut world = joined();
@@ -218,7 +219,8 @@ fn the_cursor_goes_on_where_an_open_grant_ended() {
     assert!(world.is_whole(stream, 6000));
 }
 
-/// An open grant of more than the window, ended by the secondary alone: the reader sees the end.
+/// An open grant of more than the window, ended by the secondary alone: the reader sees the
+/// end [FLOW-6] [GRANT-2].
 #[test]
 fn an_open_grant_of_many_windows_comes_to_its_end() {
     let mut world = joined();

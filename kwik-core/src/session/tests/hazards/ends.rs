@@ -133,7 +133,7 @@ fn a_final_size_below_granted_ranges_clips_them() {
     assert!(is_active(&mut world, path));
 }
 
-/// The reader's application lets go of a stream that three servers write.
+/// The reader's application lets go of a stream that three servers write [END-8] [GRANT-11].
 #[test]
 fn a_stop_with_grants_in_flight_leaks_nothing() {
     let mut setup = Setup::default();
@@ -172,7 +172,7 @@ fn a_stop_with_grants_in_flight_leaks_nothing() {
     assert_eq!(held, window(), "all of it has credit at once");
 }
 
-/// The primary's application gives a stream up that three servers write.
+/// The primary's application gives a stream up that three servers write [END-7] [GRANT-11].
 #[test]
 fn a_reset_with_grants_in_flight_leaks_nothing() {
     let mut world = joined();
@@ -237,7 +237,7 @@ fn a_late_max_offset_is_ignored_by_a_secondary() {
     });
 }
 
-/// The end is in sight as soon as the reader is there, without another round trip.
+/// The end is in sight as soon as the reader is there, without another round trip [END-4].
 #[test]
 fn the_end_is_seen_without_a_round_trip() {
     let mut world = joined();
@@ -256,7 +256,7 @@ fn the_end_is_seen_without_a_round_trip() {
     assert!(told_primary(&mut world, StreamEvent::Finished(stream)));
 }
 
-/// Closing with data in flight: `Finished` says when there is none.
+/// Closing with data in flight: `Finished` says when there is none [SESS-5].
 #[test]
 fn finished_means_that_closing_loses_nothing() {
     for seed in 0..20 {
@@ -279,7 +279,7 @@ fn finished_means_that_closing_loses_nothing() {
     }
 }
 
-/// The loss of the primary ends everything with an error, never with a hang.
+/// The loss of the primary ends everything with an error, never with a hang [SESS-4] [END-9].
 #[test]
 fn the_loss_of_the_primary_ends_every_stream() {
     let mut world = joined();
@@ -305,6 +305,7 @@ fn the_loss_of_the_primary_ends_every_stream() {
     });
 }
 
+/// [SESS-5]
 #[test]
 fn a_close_by_the_client_reaches_everybody() {
     let mut world = joined();
@@ -325,7 +326,7 @@ fn a_close_by_the_client_reaches_everybody() {
     });
 }
 
-/// A stopped segment is owed a reset, or QUIC keeps it for ever.
+/// A stopped segment is owed a reset, or QUIC keeps it for ever [SEG-13].
 #[test]
 fn a_stopped_carrier_is_reset_by_every_server() {
     let mut world = Setup {
@@ -372,7 +373,7 @@ fn a_stopped_carrier_is_reset_by_every_server() {
     });
 }
 
-/// A QUIC stream of the client's is stopped by the primary.
+/// A QUIC stream of the client's is stopped by the primary [STR-4].
 #[test]
 fn a_stop_by_the_primary_is_heard_by_the_client() {
     let mut world = joined();
@@ -403,19 +404,27 @@ fn a_stop_by_the_primary_is_heard_by_the_client() {
     world.assert_no_carrier_leaks(PathId::PRIMARY);
 }
 
+/// [ERR-3]
 #[test]
 fn a_session_that_the_primary_closes_says_why() {
-    let mut world = Setup {
-        scripted_primary: true,
-        ..Setup::default()
+    let failed = "reset".to_owned();
+    // One of the codes is of no table.
+    for (cause, reason) in [
+        (
+            DownCause::Failed(failed.clone()),
+            CloseReason::Failed(failed),
+        ),
+        (DownCause::ClosedByPeer(99), CloseReason::Peer(99)),
+    ] {
+        let mut world = Setup {
+            scripted_primary: true,
+            ..Setup::default()
+        }
+        .build();
+        let _primary = HandPrimary::welcome(&mut world);
+        world.settle();
+        world.fail(PathId::PRIMARY, cause);
+        world.settle();
+        world.client(|c, _| assert_eq!(c.events.last(), Some(&ClientEvent::Closed(reason))));
     }
-    .build();
-    let _primary = HandPrimary::welcome(&mut world);
-    world.settle();
-    world.fail(PathId::PRIMARY, DownCause::Failed("reset".to_owned()));
-    world.settle();
-    world.client(|c, _| {
-        let failed = CloseReason::Failed("reset".to_owned());
-        assert_eq!(c.events.last(), Some(&ClientEvent::Closed(failed)));
-    });
 }

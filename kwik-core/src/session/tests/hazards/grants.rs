@@ -47,7 +47,7 @@ fn grant_done_that_overtakes_its_bytes_ends_nothing() {
     assert!(world.is_whole(stream, 5000));
 }
 
-/// [GRANT-6], with a grant that was not filled: what was written still counts.
+/// [GRANT-6], with a grant that was not filled: what was written still counts [GRANT-18].
 #[test]
 fn a_short_grant_waits_for_the_bytes_that_were_written() {
     let mut world = joined();
@@ -64,7 +64,8 @@ fn a_short_grant_waits_for_the_bytes_that_were_written() {
     assert_eq!(world.read_to(stream), 3000);
 }
 
-/// [SEG-9]: a server never resets a carrier whose header is whole: what it wrote may still fill holes.
+/// [SEG-9]: a server never resets a carrier whose header is whole: what it wrote may still fill
+/// holes [GRANT-8].
 #[test]
 fn what_was_written_before_a_revoke_still_arrives() {
     let mut world = joined();
@@ -84,7 +85,7 @@ fn what_was_written_before_a_revoke_still_arrives() {
     );
 }
 
-/// A path that is alive and writes nothing.
+/// A path that is alive and writes nothing [GRANT-12].
 #[test]
 fn a_grant_that_does_not_begin_is_lost_in_time() {
     let mut world = joined();
@@ -394,7 +395,7 @@ fn a_slow_grant_is_reported_at_once_and_its_late_bytes_count() {
 }
 
 /// A path with all the grants that it may have dies: the statuses that are owed are no flood, and
-/// there can be no more of them than that.
+/// there can be no more of them than that [GRANT-14].
 #[test]
 fn the_statuses_that_a_dead_path_owes_are_no_flood() {
     let mut world = joined();
@@ -428,7 +429,7 @@ fn the_statuses_that_a_dead_path_owes_are_no_flood() {
     assert!(world.is_whole(stream, max * 10));
 }
 
-/// A GRANT meets a stream that the client has finished with and forgotten.
+/// A GRANT meets a stream that the client has finished with and forgotten [GRANT-5].
 #[test]
 fn a_grant_for_a_forgotten_stream_is_lost_and_nothing_else() {
     let mut world = joined();
@@ -454,7 +455,7 @@ fn a_grant_for_a_forgotten_stream_is_lost_and_nothing_else() {
     world.assert_no_carrier_leaks(PathId::PRIMARY);
 }
 
-/// A GRANT meets a path that the client has given up.
+/// A GRANT meets a path that the client has given up [GRANT-5].
 #[test]
 fn a_grant_for_a_dead_path_is_lost_and_nothing_else() {
     let mut world = joined();
@@ -526,7 +527,7 @@ fn a_grant_that_is_passed_over_is_lost_in_time() {
     assert!(is_active(&mut world, PATH));
 }
 
-/// Whatever becomes of a grant, the primary hears it once.
+/// Whatever becomes of a grant, the primary hears it once [GRANT-3].
 #[test]
 fn every_grant_has_exactly_one_final_status() {
     for seed in 0..30 {

@@ -23,8 +23,11 @@ use crate::ranges::RangeSet;
 const QUEUED_MIN: usize = 2;
 /// Pieces of [`Spread::Rotate`] that a writer has to do at the same time; they may be small.
 const QUEUED_ROTATE: usize = 4;
-/// The first range of a writer whose speed is not known yet.
-const FIRST_BYTES: u64 = 256 << 10;
+/// In how many pieces a writer should have its work: one is reported when all of it is there, so
+/// small ones leave less of the window waiting.
+const PIECES: u64 = 8;
+/// The work of a writer whose pace is not known yet.
+const FIRST_WORK_BYTES: u64 = 1 << 20;
 /// Smaller ranges would cost more than they bring.
 const PIECE_MIN_BYTES: u64 = 64 << 10;
 /// Larger ranges would bind too much to one writer.
@@ -39,8 +42,7 @@ const BARREN_MAX: u32 = 3;
 /// How the ranges of a plan are dealt out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spread {
-    /// Whoever has little left to do gets the lowest range next, of a size that it writes in about
-    /// a tenth of a second.
+    /// Whoever has little left to do gets the lowest range next, larger the faster it is.
     Pull,
     /// Pieces of a fixed size go to everybody in turn, so that all write at the same time. The
     /// slowest server sets the pace.
@@ -72,8 +74,8 @@ pub(crate) enum Writer {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate {
     pub(crate) writer: Writer,
-    /// How much it writes in the time that a range should last; `None`: not known yet.
-    pub(crate) stint_bytes: Option<u64>,
+    /// How much it should have to do, so that it never idles; `None`: not known yet.
+    pub(crate) work_bytes: Option<u64>,
     /// Whether it may be given a range now, as far as other limits go.
     pub(crate) has_room: bool,
 }
@@ -251,13 +253,14 @@ impl Planner {
     /// Lowest range first, to the writer that has done its work soonest.
     fn pull(&self, offer: Offer<'_>) -> Option<Assignment> {
         let mut order: Vec<&Candidate> = offer.candidates.iter().collect();
-        order.sort_by_key(|c| (self.backlog(c), Reverse(c.stint_bytes), c.writer));
+        order.sort_by_key(|c| (self.backlog(c), Reverse(c.work_bytes), c.writer));
         order.into_iter().find_map(|candidate| {
             let writer = candidate.writer;
             let target = self.target(candidate, offer);
-            let size = (target / 2).min(PIECE_MAX_BYTES);
+            let size = (target / PIECES).clamp(PIECE_FLOOR_BYTES, PIECE_MAX_BYTES);
+            // Rounded to the nearest piece, or a pace that could grow would freeze.
             let is_hungry = self.queued(writer) < QUEUED_MIN
-                || self.queued_bytes(writer).saturating_add(size) <= target;
+                || self.queued_bytes(writer).saturating_add(size / 2) <= target;
             if !is_hungry || !candidate.has_room {
                 return None;
             }
@@ -277,6 +280,11 @@ impl Planner {
             if lowest.is_none_or(|free| free.start() >= offer.window_end) {
                 continue;
             }
+            if !candidate.has_room && self.queued(writer) == 0 {
+                // It is full of what does not belong to this plan, and may stay so for as long as
+                // the reader of another stream pauses.
+                continue;
+            }
             if !candidate.has_room || self.queued(writer) >= QUEUED_ROTATE {
                 return None;
             }
@@ -287,23 +295,23 @@ impl Planner {
         None
     }
 
-    /// How much the candidate should have to do: two stints' worth, and never so much that the
-    /// others find no place in the window.
+    /// How much the candidate should have to do, but never so much that the others find no place in
+    /// the window. (Parts in proportion to the pace would be stable at any pace: who got little
+    /// brings little.)
     fn target(&self, candidate: &Candidate, offer: Offer<'_>) -> u64 {
         let lowest_todo = self.todo.first().map(ByteRange::start);
         let lowest_out = self.out.keys().next().copied();
         let lowest = lowest_todo.into_iter().chain(lowest_out).min().unwrap_or(0);
         let window = offer.window_end.saturating_sub(lowest);
         let share = window / offer.candidates.len().max(1) as u64;
-        let stint = candidate.stint_bytes.unwrap_or(FIRST_BYTES);
-        let wanted = stint.max(PIECE_MIN_BYTES).saturating_mul(2);
-        wanted.min(share.max(2 * PIECE_FLOOR_BYTES))
+        let wanted = candidate.work_bytes.unwrap_or(FIRST_WORK_BYTES);
+        wanted.max(PIECES * PIECE_MIN_BYTES).min(share)
     }
 
-    /// How many stints the candidate has to do, in 1024ths.
+    /// How much of its work the candidate still has to do, in 1024ths.
     fn backlog(&self, candidate: &Candidate) -> u128 {
-        let stint = candidate.stint_bytes.unwrap_or(FIRST_BYTES).max(1);
-        u128::from(self.queued_bytes(candidate.writer)) * 1024 / u128::from(stint)
+        let work = candidate.work_bytes.unwrap_or(FIRST_WORK_BYTES).max(1);
+        u128::from(self.queued_bytes(candidate.writer)) * 1024 / u128::from(work)
     }
 
     /// The lowest piece that `writer` can take, of `size` bytes if there are so many. While others

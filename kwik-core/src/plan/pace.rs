@@ -5,11 +5,9 @@
 use std::time::{Duration, Instant};
 
 /// A shorter sample says more about the reports than about the writer.
-const SAMPLE_MIN: Duration = Duration::from_millis(50);
-/// How long a range should keep its writer busy. Of three equal servers at 100 Mbit/s and 20 ms of
-/// round trip, 100 ms leaves each idle for a tenth of the time; from 200 ms on, the ranges of all
-/// begin to crowd the window.
-const STINT: Duration = Duration::from_millis(150);
+const SAMPLE_MIN: Duration = Duration::from_millis(100);
+/// For how long a writer should have work at least.
+const WORK_MIN: Duration = Duration::from_millis(150);
 
 /// The measured pace of one writer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,10 +35,10 @@ impl Pace {
         }
         let nanos = u128::from(counted) * 1_000_000_000 / took.as_nanos().max(1);
         let measured = u64::try_from(nanos).unwrap_or(u64::MAX);
-        self.bytes_per_second = Some(
-            self.bytes_per_second
-                .map_or(measured, |old| old / 2 + measured / 2),
-        );
+        // Up at once, down slowly: a writer that had too little to do looks slow, and would get even
+        // less.
+        let old = self.bytes_per_second.unwrap_or(measured);
+        self.bytes_per_second = Some(old - old / 4 + measured / 4);
         self.sample = Some((now, 0));
     }
 
@@ -54,13 +52,14 @@ impl Pace {
         self.sample = None;
     }
 
-    /// Bytes that the writer brings in one stint. A stint is never shorter than the time from an
-    /// order to its first bytes: with two ranges of such a length queued, the next order is there
-    /// before the writer runs out of work.
-    pub(crate) fn stint_bytes(&self) -> Option<u64> {
+    /// How many bytes the writer should have to do: what it brings in twice the time from an
+    /// order to its first bytes. With less it runs out of work before the next order is there, looks
+    /// slower than it is, and would get even less.
+    pub(crate) fn work_bytes(&self) -> Option<u64> {
         let rate = u128::from(self.bytes_per_second?);
-        let stint = self.turnaround.unwrap_or(STINT).max(STINT);
-        let bytes = rate * stint.as_nanos() / 1_000_000_000;
+        let turnaround = self.turnaround.unwrap_or_default();
+        let work = WORK_MIN.max(turnaround.saturating_mul(2));
+        let bytes = rate * work.as_nanos() / 1_000_000_000;
         Some(u64::try_from(bytes).unwrap_or(u64::MAX))
     }
 }

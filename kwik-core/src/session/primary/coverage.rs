@@ -87,7 +87,7 @@ impl Coverage {
         self.settled.remove_all(ranges);
     }
 
-    /// What of `missing` nobody else brings already [HAZ-16].
+    /// What of `missing` nobody else brings already [GRANT-13].
     pub(super) fn not_coming(&self, missing: &RangeSet) -> RangeSet {
         let mut rest = missing.clone();
         for range in missing.iter() {
@@ -111,7 +111,7 @@ impl Coverage {
         rest
     }
 
-    /// Where the stream would end [HAZ-8].
+    /// Where the stream would end [END-2].
     pub(super) fn end(&self, cursor: u64) -> u64 {
         let last = |set: &RangeSet| set.last().map_or(0, ByteRange::end);
         cursor
@@ -120,7 +120,7 @@ impl Coverage {
             .max(last(&self.planned))
     }
 
-    /// The lowest range that nobody wrote or is to write, below the end [HAZ-3]. `draining` may
+    /// The lowest range that nobody wrote or is to write, below the end [END-2]. `draining` may
     /// still come.
     pub(super) fn uncovered(&self, cursor: u64, draining: &RangeSet) -> Option<ByteRange> {
         let whole = ByteRange::new(self.plain_end, self.end(cursor))?;

@@ -21,7 +21,7 @@ pub(super) struct Aggregated {
     pub(super) coverage: Coverage,
     /// One past the last byte that may be written now; 0 until the client says the first.
     pub(super) credit: u64,
-    /// Whether the last write at the cursor came up short [HAZ-21].
+    /// Whether the last write at the cursor came up short.
     pub(super) is_unfinished: bool,
     pub(super) finish: Finish,
 }
@@ -31,7 +31,7 @@ pub(super) struct Aggregated {
 pub(super) enum Finish {
     /// The application has not asked for it.
     Open,
-    /// It waits for the final status of draining and open grants [HAZ-7] [HAZ-8].
+    /// It waits for the final status of draining and open grants [END-2].
     Wanted,
     /// FINAL_SIZE was sent.
     Said(u64),
@@ -71,17 +71,14 @@ impl Aggregated {
         &self,
         start: u64,
         border: Option<u64>,
+        lowest_in_flight: Option<u64>,
         segment_max_bytes: u64,
     ) -> SegmentBounds {
-        let lowest = self
-            .coverage
-            .lowest_owed()
-            .map_or(start, |owed| owed.min(start));
-        let limit = border.map_or(self.credit, |border| border.min(self.credit));
+        let owed = self.coverage.lowest_owed().into_iter();
         SegmentBounds {
-            limit,
+            limit: border.map_or(self.credit, |border| border.min(self.credit)),
             segment_max_bytes,
-            lowest,
+            lowest: owed.chain(lowest_in_flight).fold(start, u64::min),
         }
     }
 }
@@ -182,7 +179,7 @@ impl PrimarySession {
         }
     }
 
-    /// The rest of an unfinished write would land behind the new place of the cursor [HAZ-21].
+    /// The rest of an unfinished write would land behind the new place of the cursor.
     pub(super) fn check_cursor_moves(&mut self, stream: StreamId) -> Result<(), Misuse> {
         let is_unfinished = match &self.streams.get(stream)?.send {
             SendHalf::Plain(plain) => plain.is_unfinished,
@@ -226,7 +223,7 @@ impl PrimarySession {
         }
     }
 
-    /// From now on new bytes of the stream travel in segments.
+    /// From now on new bytes of the stream travel in segments [AGG-1], unless it has ended [AGG-3].
     pub(super) fn aggregate(&mut self, stream: StreamId, carriers: &mut dyn Carriers) {
         let Ok(found) = self.streams.get(stream) else {
             return;
@@ -350,12 +347,14 @@ impl PrimarySession {
         let cursor = aggregated.cursor.next();
         let wanted = ByteRange::with_len(cursor, data.len() as u64)
             .ok_or_else(|| Misuse::BadRange(ByteRange::from(cursor)))?;
+        // Who writes into a granted range by accident writes other bytes there [OVL-1].
         let free = aggregated.coverage.free_bytes(wanted);
         if free == 0 && !data.is_empty() {
             return Err(Misuse::RangeTaken(wanted).into());
         }
         let border = (free < wanted.len()).then(|| cursor.saturating_add(free));
-        let bounds = aggregated.bounds(cursor, border, segment_max_bytes);
+        let in_flight = self.segments.flights.lowest(stream);
+        let bounds = aggregated.bounds(cursor, border, in_flight, segment_max_bytes);
         let take = usize::try_from(free).unwrap_or(usize::MAX).min(data.len());
         let mut part = data.slice(..take);
         let result =

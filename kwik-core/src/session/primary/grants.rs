@@ -143,7 +143,7 @@ impl PrimarySession {
 
     /// Sends a secondary a message of the application, sealed. With a stream as its target it is an
     /// open grant: the secondary writes from the offset on and says where it ended. Until then
-    /// nothing else is granted or written there [HAZ-7].
+    /// nothing else is granted or written there [GRANT-7].
     pub(crate) fn send_raw(
         &mut self,
         now: Now,
@@ -285,7 +285,7 @@ impl PrimarySession {
     }
 
     /// Takes a grant back, unless that was done before. An open grant keeps its range to itself
-    /// until its final status [HAZ-7].
+    /// until its final status [GRANT-7].
     fn drain(&mut self, grant: GrantId, carriers: &mut dyn Carriers) {
         let Some(given) = self.grants.table.get_mut(&grant).filter(|g| !g.is_draining) else {
             return;
@@ -316,7 +316,7 @@ impl PrimarySession {
         carriers: &mut dyn Carriers,
     ) -> Result<(), Violation> {
         let grant = status.grant;
-        // A grant whose final status was heard is over [HAZ-20].
+        // A grant whose final status was heard is over [GRANT-3].
         let Some(given) = self.grants.get(grant)? else {
             return Ok(());
         };

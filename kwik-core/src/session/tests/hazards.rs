@@ -3,12 +3,12 @@
 //!
 //! | room | sequences |
 //! |---|---|
-//! | `cursor` | one write cursor, holes, open grants and the end of a stream: HAZ-3, 7, 8, 21 |
-//! | `credit` | windows, budgets, carriers and control under load: HAZ-2, 4, 13, 14, 22 |
-//! | `grants` | the life of a grant between three ends: HAZ-1, 9, 10, 11, 15, 16 |
-//! | `paths` | dialling, joining, silence and retirement: HAZ-12, 19, 20, 23, 27 |
-//! | `ends` | stop, reset, final sizes and closing, with bytes on their way: HAZ-20 |
-//! | `trust` | forged orders, replays, and copies that differ: HAZ-6, 17, 18, 25, 26 |
+//! | `cursor` | one write cursor, holes, open grants and the end of a stream |
+//! | `credit` | windows, budgets, carriers and control under load |
+//! | `grants` | the life of a grant between three ends |
+//! | `paths` | dialling, joining, silence and retirement |
+//! | `ends` | stop, reset, final sizes and closing, with bytes on their way |
+//! | `trust` | forged orders, replays, and copies that differ |
 
 mod credit;
 mod cursor;

@@ -1,7 +1,7 @@
 //! Runs of a file's bytes on their way to a client.
 //!
 //! Owns, for one session, what is being written, whose turn it is, and the cap on its rate. One
-//! step writes one chunk of one run and never waits [HAZ-2]. Never sees a request or a grant.
+//! step writes one chunk of one run and never waits [GRANT-20]. Never sees a request or a grant.
 
 #[cfg(test)]
 mod tests;

@@ -66,6 +66,7 @@ fn writable(stream: StreamId) -> PrimaryEvent {
     PrimaryEvent::Stream(StreamEvent::Writable(stream))
 }
 
+/// [AGG-2]
 #[test]
 fn set_offset_aggregates_a_stream_behind_its_plain_bytes() {
     let mut bench = Bench::new();
@@ -92,6 +93,7 @@ fn set_offset_aggregates_a_stream_behind_its_plain_bytes() {
     );
 }
 
+/// [SEG-10]
 #[test]
 fn writes_share_a_segment_until_it_is_full() {
     let mut bench = Bench::new();
@@ -107,6 +109,7 @@ fn writes_share_a_segment_until_it_is_full() {
     assert_eq!(bench.segments(), segments);
 }
 
+/// [FLOW-1] [SEG-4]
 #[test]
 fn no_byte_goes_past_the_credit_and_no_carrier_is_left_open_there() {
     let mut bench = Bench::new();
@@ -138,7 +141,7 @@ fn a_write_waits_for_a_carrier_and_for_room() {
 }
 
 #[test]
-fn haz_1_delegate_from_the_cursor_then_write_lands_behind_the_range() {
+fn delegate_from_the_cursor_then_write_lands_behind_the_range() {
     let mut bench = Bench::new();
     let path = bench.path();
     let stream = bench.stream();
@@ -183,7 +186,7 @@ fn a_write_ends_at_the_border_of_a_grant_and_then_is_misuse() {
 }
 
 #[test]
-fn haz_21_the_cursor_does_not_move_under_an_unfinished_write() {
+fn the_cursor_does_not_move_under_an_unfinished_write() {
     let mut bench = Bench::new();
     let path = bench.path();
     let stream = bench.aggregated(100);
@@ -227,8 +230,9 @@ fn an_unfinished_plain_write_goes_on_at_the_cursor_after_aggregation() {
     );
 }
 
+/// [END-2]
 #[test]
-fn haz_3_finish_over_a_gap_is_misuse() {
+fn finish_over_a_gap_is_misuse() {
     let mut bench = Bench::new();
     let stream = bench.aggregated(MIB);
     bench.write(stream, 10);
@@ -246,8 +250,9 @@ fn haz_3_finish_over_a_gap_is_misuse() {
     );
 }
 
+/// [END-2]
 #[test]
-fn haz_8_the_final_size_counts_what_is_present_and_waits_for_draining_grants() {
+fn the_final_size_counts_what_is_present_and_waits_for_draining_grants() {
     let mut bench = Bench::new();
     let path = bench.path();
     let stream = bench.aggregated(MIB);
@@ -283,6 +288,7 @@ fn the_final_size_is_not_below_a_live_grant() {
     assert_eq!(bench.frames(), [final_size(stream, 200)]);
 }
 
+/// [END-1]
 #[test]
 fn a_lost_range_can_be_brought_after_finish_but_nothing_beyond_the_end() {
     let mut bench = Bench::new();
@@ -303,6 +309,7 @@ fn a_lost_range_can_be_brought_after_finish_but_nothing_beyond_the_end() {
     assert_eq!(bench.write_segment(segment, 40), Ok(40));
 }
 
+/// [END-5]
 #[test]
 fn stream_done_ends_the_carrier_and_forgets_the_rest() {
     let mut bench = Bench::new();
@@ -321,12 +328,13 @@ fn stream_done_ends_the_carrier_and_forgets_the_rest() {
         bench.events(),
         [PrimaryEvent::Stream(StreamEvent::Finished(stream))]
     );
-    // HAZ-20: late frames are ignored.
+    // Late frames are ignored [STR-6].
     bench.max_offset(stream, 2 * MIB);
     bench.client(&ControlFrame::StreamDone(StreamDone { stream }));
     assert!(!bench.session.is_closed());
 }
 
+/// [END-5]
 #[test]
 fn stream_done_before_the_final_size_is_a_violation() {
     let mut bench = Bench::new();
@@ -335,6 +343,7 @@ fn stream_done_before_the_final_size_is_a_violation() {
     assert!(bench.session.is_closed());
 }
 
+/// [END-7]
 #[test]
 fn reset_takes_the_grants_and_the_segments_of_the_stream_along() {
     let mut bench = Bench::new();
@@ -368,7 +377,7 @@ fn reset_takes_the_grants_and_the_segments_of_the_stream_along() {
     );
     let unknown = StreamError::Misuse(Misuse::UnknownSegment(segment));
     assert_eq!(bench.write_segment(segment, 1), Err(unknown));
-    // HAZ-20: what the client says about it is late, not wrong.
+    // What the client says about it is late, not wrong [STR-6].
     bench.max_offset(stream, 2 * MIB);
     bench.client(&ControlFrame::StreamDone(StreamDone { stream }));
     bench.lost(grant, LostReason::Gone, 100, &[range(20, 100)]);
@@ -379,6 +388,7 @@ fn reset_takes_the_grants_and_the_segments_of_the_stream_along() {
     ));
 }
 
+/// [END-8]
 #[test]
 fn a_stop_of_an_aggregated_stream_revokes_its_grants() {
     let mut bench = Bench::new();
@@ -396,6 +406,7 @@ fn a_stop_of_an_aggregated_stream_revokes_its_grants() {
     assert_eq!(bench.carrier(stream).reset, Some(5));
 }
 
+/// [GRANT-17]
 #[test]
 fn a_segment_may_enter_a_grant() {
     let mut bench = Bench::new();
@@ -417,7 +428,7 @@ fn a_segment_may_enter_a_grant() {
         [(owner, range(50, 110), true)],
         "one carrier"
     );
-    // What we wrote is not lost with the grant [HAZ-16].
+    // What we wrote is not lost with the grant [GRANT-13].
     bench.lost(grant, LostReason::NotStarted, 100, &[range(0, 100)]);
     let PrimaryEvent::GrantLost { missing, .. } = &bench.events()[0] else {
         panic!()
@@ -425,6 +436,7 @@ fn a_segment_may_enter_a_grant() {
     assert_eq!(missing.iter().collect::<Vec<_>>(), [range(0, 50)]);
 }
 
+/// [SEG-7]
 #[test]
 fn open_segments_are_bounded() {
     let mut config = Config::default();
@@ -469,8 +481,9 @@ fn uni_credit_wakes_the_lowest_byte_first() {
     );
 }
 
+/// [SEG-8]
 #[test]
-fn haz_10_a_segment_whose_header_is_incomplete_is_reset_not_finished() {
+fn a_segment_whose_header_is_incomplete_is_reset_not_finished() {
     let mut bench = Bench::new();
     let stream = bench.aggregated(MIB);
     bench.quic.room = 7;
@@ -481,6 +494,7 @@ fn haz_10_a_segment_whose_header_is_incomplete_is_reset_not_finished() {
     assert!(!bench.quic.carriers[&3].finished);
 }
 
+/// [SEG-13]
 #[test]
 fn a_stopped_segment_is_reset_and_the_stream_goes_on() {
     let mut bench = Bench::new();
@@ -492,6 +506,7 @@ fn a_stopped_segment_is_reset_and_the_stream_goes_on() {
     assert_eq!(bench.segments().last().map(|s| s.1), Some(range(10, 20)));
 }
 
+/// [END-10]
 #[test]
 fn a_hole_in_our_own_bytes_is_told_unless_they_are_on_their_way() {
     let mut bench = Bench::new();
@@ -508,6 +523,7 @@ fn a_hole_in_our_own_bytes_is_told_unless_they_are_on_their_way() {
     assert_eq!(bench.events(), [PrimaryEvent::Hole { stream, missing }]);
 }
 
+/// [SEG-6]
 #[test]
 fn far_segments_give_way_to_near_ones() {
     let mut bench = Bench::new();

@@ -21,7 +21,7 @@ fn revoke(world: &mut World, grant: GrantId) {
         .expect("live");
 }
 
-/// HAZ-1: control and segments are unordered to each other. GRANT_DONE ends nothing by itself.
+/// [GRANT-6]: control and segments are unordered to each other. GRANT_DONE ends nothing by itself.
 #[test]
 fn grant_done_that_overtakes_its_bytes_ends_nothing() {
     let mut world = joined();
@@ -47,7 +47,7 @@ fn grant_done_that_overtakes_its_bytes_ends_nothing() {
     assert!(world.is_whole(stream, 5000));
 }
 
-/// HAZ-1, with a grant that was not filled: what was written still counts.
+/// [GRANT-6], with a grant that was not filled: what was written still counts [GRANT-18].
 #[test]
 fn a_short_grant_waits_for_the_bytes_that_were_written() {
     let mut world = joined();
@@ -64,7 +64,8 @@ fn a_short_grant_waits_for_the_bytes_that_were_written() {
     assert_eq!(world.read_to(stream), 3000);
 }
 
-/// HAZ-1: a server never resets a carrier whose header is whole: what it wrote may still fill holes.
+/// [SEG-9]: a server never resets a carrier whose header is whole: what it wrote may still fill
+/// holes [GRANT-8].
 #[test]
 fn what_was_written_before_a_revoke_still_arrives() {
     let mut world = joined();
@@ -84,7 +85,7 @@ fn what_was_written_before_a_revoke_still_arrives() {
     );
 }
 
-/// A path that is alive and writes nothing.
+/// A path that is alive and writes nothing [GRANT-12].
 #[test]
 fn a_grant_that_does_not_begin_is_lost_in_time() {
     let mut world = joined();
@@ -105,7 +106,7 @@ fn a_grant_that_does_not_begin_is_lost_in_time() {
     assert!(world.is_whole(stream, 5000));
 }
 
-/// HAZ-11: a grant without credit cannot begin, and that is nobody's fault.
+/// [GRANT-12]: a grant without credit cannot begin, and that is nobody's fault.
 #[test]
 fn the_clock_of_a_grant_stands_while_it_has_no_credit() {
     let mut world = joined();
@@ -122,7 +123,7 @@ fn the_clock_of_a_grant_stands_while_it_has_no_credit() {
     assert!(world.is_whole(stream, 2 * window()));
 }
 
-/// HAZ-11: a grant that queues behind another one of its path is not late: the path is at work.
+/// [GRANT-12]: a grant that queues behind another one of its path is not late: the path is at work.
 #[test]
 fn the_clock_is_the_paths_and_bytes_of_any_grant_count() {
     let mut world = joined();
@@ -154,7 +155,53 @@ fn the_clock_is_the_paths_and_bytes_of_any_grant_count() {
     );
 }
 
-/// HAZ-9: FINAL_SIZE clips a grant at the client while its secondary writes on: dropped in silence.
+/// [GRANT-12]: both clocks ran from the last byte, and a grant that came just before they ran out was
+/// lost before it could begin.
+#[test]
+fn a_path_that_was_idle_has_all_the_time_for_its_next_grant() {
+    for reads_on in [true, false] {
+        let mut world = joined();
+        let stream = world.open_stream();
+        if !reads_on {
+            world.limit_reader(stream, 500);
+        }
+        let first = world.delegate(stream, (0, 1000), PATH);
+        world.settle();
+        assert_eq!(fates(&mut world, first), [Ok(1000)]);
+        world.secondary(1, |s, _| s.service = Service::Ignore);
+        world.advance(Duration::from_millis(4700));
+        let second = world.delegate(stream, (1000, 2000), PATH);
+        world.advance(Duration::from_secs(4));
+        assert_eq!(fates(&mut world, second), []);
+        world.advance(Duration::from_secs(2));
+        let fate = fates(&mut world, second);
+        assert!(
+            matches!(fate[..], [Err((LostReason::NotStarted, _))]),
+            "{fate:?}"
+        );
+    }
+}
+
+/// [GRANT-12]: the same for a grant that gets credit after the path had none for long.
+#[test]
+fn a_grant_that_gets_credit_has_all_the_time_to_go_on() {
+    let mut world = joined();
+    let stream = world.open_stream();
+    world.limit_reader(stream, 0);
+    let grant = world.delegate(stream, (0, 2 * window()), PATH);
+    world.settle();
+    world.advance(Duration::from_millis(4700));
+    let hold = world.hold(PATH, Side::Client, What::Segments);
+    world.limit_reader(stream, window());
+    world.advance(Duration::from_secs(4));
+    assert_eq!(fates(&mut world, grant), []);
+    world.lift(hold);
+    world.limit_reader(stream, u64::MAX);
+    world.settle();
+    assert_eq!(fates(&mut world, grant), [Ok(2 * window())]);
+}
+
+/// [GRANT-9]: FINAL_SIZE clips a grant at the client while its secondary writes on: dropped in silence.
 #[test]
 fn bytes_that_a_final_size_cut_off_are_nobodys_fault() {
     let mut world = Setup {
@@ -184,7 +231,7 @@ fn bytes_that_a_final_size_cut_off_are_nobodys_fault() {
     world.assert_no_carrier_leaks(path);
 }
 
-/// HAZ-9: a clip is told to the secondary, which writes no further.
+/// [END-6]: a clip is told to the secondary, which writes no further.
 #[test]
 fn a_clip_reaches_the_secondary() {
     let mut world = Setup {
@@ -208,7 +255,7 @@ fn a_clip_reaches_the_secondary() {
     });
 }
 
-/// HAZ-10: QUIC took 7 of 16 header bytes when REVOKE came: reset, and freed in silence.
+/// [SEG-8]: QUIC took 7 of 16 header bytes when REVOKE came: reset, and freed in silence.
 #[test]
 fn a_segment_with_half_a_header_is_reset_and_freed() {
     let mut world = joined();
@@ -227,11 +274,13 @@ fn a_segment_with_half_a_header_is_reset_and_freed() {
         assert_eq!(written, Ok(0), "not even the header");
     });
     assert_eq!(world.net.in_flight(conn, Side::Client), [(3, 7)]);
-    world.lift(hold);
-    let hold = world.hold(PATH, Side::Client, What::Feedback);
-    world.settle();
+    world.deliver(PATH, Side::Client, 3, (0, 7));
     revoke(&mut world, grant);
     world.settle();
+    assert!(
+        world.net.was_reset(conn, Side::Client, 3),
+        "half a header says nothing"
+    );
     world.lift(hold);
     world.settle();
     assert!(
@@ -245,7 +294,7 @@ fn a_segment_with_half_a_header_is_reset_and_freed() {
     world.assert_no_carrier_leaks(PATH);
 }
 
-/// HAZ-15: a REVOKE that is never answered.
+/// [GRANT-10]: a REVOKE that is never answered.
 #[test]
 fn draining_ends_in_time() {
     let mut world = joined();
@@ -267,7 +316,7 @@ fn draining_ends_in_time() {
     assert_open(&mut world);
 }
 
-/// HAZ-15: bytes of an id that has ended are dropped without blame.
+/// [GRANT-10]: bytes of an id that has ended are dropped without blame.
 #[test]
 fn bytes_behind_the_end_of_a_grant_are_dropped_without_blame() {
     let mut world = joined();
@@ -293,7 +342,7 @@ fn bytes_behind_the_end_of_a_grant_are_dropped_without_blame() {
     world.assert_no_carrier_leaks(PATH);
 }
 
-/// HAZ-16: what another live grant covers already is not granted a third time.
+/// [GRANT-13]: what another live grant covers already is not granted a third time.
 #[test]
 fn a_lost_grant_reports_only_what_nobody_brings() {
     let mut world = joined();
@@ -309,7 +358,7 @@ fn a_lost_grant_reports_only_what_nobody_brings() {
     assert_eq!(fates(&mut world, first), [lost]);
 }
 
-/// HAZ-16: failover does not wait for draining, and late bytes still fill the holes that are asked
+/// [GRANT-13]: failover does not wait for draining, and late bytes still fill the holes that are asked
 /// for again. GRANT_DONE may come before them: it says that they are on their way.
 #[test]
 fn a_slow_grant_is_reported_at_once_and_its_late_bytes_count() {
@@ -346,7 +395,7 @@ fn a_slow_grant_is_reported_at_once_and_its_late_bytes_count() {
 }
 
 /// A path with all the grants that it may have dies: the statuses that are owed are no flood, and
-/// there can be no more of them than that.
+/// there can be no more of them than that [GRANT-14].
 #[test]
 fn the_statuses_that_a_dead_path_owes_are_no_flood() {
     let mut world = joined();
@@ -380,7 +429,7 @@ fn the_statuses_that_a_dead_path_owes_are_no_flood() {
     assert!(world.is_whole(stream, max * 10));
 }
 
-/// A GRANT meets a stream that the client has finished with and forgotten.
+/// A GRANT meets a stream that the client has finished with and forgotten [GRANT-5].
 #[test]
 fn a_grant_for_a_forgotten_stream_is_lost_and_nothing_else() {
     let mut world = joined();
@@ -406,7 +455,7 @@ fn a_grant_for_a_forgotten_stream_is_lost_and_nothing_else() {
     world.assert_no_carrier_leaks(PathId::PRIMARY);
 }
 
-/// A GRANT meets a path that the client has given up.
+/// A GRANT meets a path that the client has given up [GRANT-5].
 #[test]
 fn a_grant_for_a_dead_path_is_lost_and_nothing_else() {
     let mut world = joined();
@@ -425,8 +474,34 @@ fn a_grant_for_a_dead_path_is_lost_and_nothing_else() {
     assert_open(&mut world);
 }
 
-/// HAZ-11: a grant that is passed over by younger ones of its stream is lost too, although its path is
-/// at work: it could hold up the reader for ever.
+/// [GRANT-5] [GRANT-19]: a grant that is answered at once reports what is missing, and no more; and
+/// [END-9] its range stays one that nobody brings: the reader would wait for ever.
+#[test]
+fn a_grant_that_is_not_forwarded_reports_exactly_what_is_missing() {
+    let mut world = joined();
+    let stream = world.open_stream();
+    world.write_at(stream, (500, 600));
+    world.write_at(stream, (0, 100));
+    world.settle();
+    let hold = world.hold(PathId::PRIMARY, Side::Server, What::All);
+    world.fail(PATH, crate::carrier::DownCause::TimedOut);
+    world.settle();
+    let late = world.delegate(stream, (0, 1000), PATH);
+    world.settle();
+    world.lift(hold);
+    world.settle();
+    let holes = [span(100, 500), span(600, 1000)].into_iter().collect();
+    assert_eq!(
+        fates(&mut world, late),
+        [Err((LostReason::Path, holes)) as Fate]
+    );
+    world.advance(Duration::from_secs(31));
+    let end = world.client(|c, _| c.readers[&stream].end.clone());
+    assert_eq!(end, Some(Err(StreamError::Hole(span(100, 500)))));
+}
+
+/// [GRANT-12]: a grant that is passed over by younger ones of its stream is lost too, although its
+/// path is at work: it could hold up the reader for ever.
 #[test]
 fn a_grant_that_is_passed_over_is_lost_in_time() {
     let mut world = joined();
@@ -452,7 +527,7 @@ fn a_grant_that_is_passed_over_is_lost_in_time() {
     assert!(is_active(&mut world, PATH));
 }
 
-/// Whatever becomes of a grant, the primary hears it once.
+/// Whatever becomes of a grant, the primary hears it once [GRANT-3].
 #[test]
 fn every_grant_has_exactly_one_final_status() {
     for seed in 0..30 {

@@ -36,7 +36,7 @@ fn send_message(world: &mut World, path: PathId, message: &'static [u8]) {
     assert_eq!(sent, Ok(None));
 }
 
-/// GRANT and RAW before JOINED wait, and leave in their order.
+/// GRANT and RAW before JOINED wait, and leave in their order [GRANT-4] [JOIN-10].
 #[test]
 fn orders_before_the_join_wait_for_it() {
     let mut world = connected();
@@ -84,7 +84,7 @@ fn grants_that_wait_for_a_failed_dial_are_lost() {
     assert_open(&mut world);
 }
 
-/// RETIRE during a dial cancels it, and the path does not come back.
+/// RETIRE during a dial cancels it, and the path does not come back [PATH-8].
 #[test]
 fn retiring_during_a_dial_cancels_it() {
     let mut world = connected();
@@ -121,7 +121,7 @@ fn retiring_during_a_join_cancels_it() {
     assert!(!world.is_joined(1));
 }
 
-/// A retired path finishes what it has, and then closes.
+/// A retired path finishes what it has, and then closes [PATH-8].
 #[test]
 fn a_retired_path_finishes_what_it_has() {
     let mut world = joined();
@@ -145,6 +145,7 @@ fn a_retired_path_finishes_what_it_has() {
     });
 }
 
+/// [PATH-8]
 #[test]
 fn a_retired_path_with_endless_work_closes_in_time() {
     let mut world = joined();
@@ -163,7 +164,7 @@ fn a_retired_path_with_endless_work_closes_in_time() {
     assert_eq!(fates(&mut world, grant).len(), 1);
 }
 
-/// A silent secondary with work is dead long before QUIC gives it up.
+/// A silent secondary with work is dead long before QUIC gives it up [PATH-6].
 #[test]
 fn a_secondary_that_falls_silent_is_dead_in_time() {
     let mut world = joined();
@@ -171,7 +172,7 @@ fn a_secondary_that_falls_silent_is_dead_in_time() {
     world.secondary(1, |s, _| s.service = Service::Ignore);
     let grant = world.delegate(stream, (0, 5000), PATH);
     world.settle();
-    // HAZ-12: the primary is idle, so nothing but the probes is heard.
+    // The primary is idle, so nothing but the probes is heard [PATH-7].
     world.crash(1);
     world.advance(Duration::from_secs(3));
     assert!(was_told(&mut world, PathEvent::Dead(PATH)));
@@ -227,7 +228,7 @@ fn an_outage_of_the_client_kills_nobody() {
     }
 }
 
-/// Nor is a pause of its process, after which every timer is late.
+/// Nor is a pause of its process, after which every timer is late [PATH-7].
 #[test]
 fn a_pause_of_the_client_kills_nobody() {
     for seconds in [2, 5, 20] {
@@ -244,7 +245,7 @@ fn a_pause_of_the_client_kills_nobody() {
     }
 }
 
-/// HAZ-12: after an outage the primary answers first; the secondary is not dead for that.
+/// [PATH-7]: after an outage the primary answers first; the secondary is not dead for that.
 #[test]
 fn who_answers_last_after_an_outage_is_not_dead() {
     let mut world = joined();
@@ -298,7 +299,7 @@ fn the_same_ticket_joins_again_until_a_command_was_accepted() {
     let first = world.newest(1).expect("joined");
     dial(&mut world, PathId(12));
     assert_eq!(join(&mut world, PathId(12)), [ControlFrame::Joined(Joined)]);
-    // HAZ-19: the older connection is closed, and says nothing more.
+    // The older connection is closed, and says nothing more [JOIN-7].
     let down = world.scripted_client(|c, _| c.down(PathId(11)).cloned());
     assert_eq!(down, Some(DownCause::ClosedByPeer(code::PATH_ENDED)));
     world.as_secondary(first, |s, _| {
@@ -336,7 +337,7 @@ fn a_dial_that_is_answered_too_late_joins_nothing() {
     assert!(!world.is_joined(1));
 }
 
-/// A server that accepts the connection and never the join costs the dial's deadline.
+/// A server that accepts the connection and never the join costs the dial's deadline [PATH-5].
 #[test]
 fn a_join_that_is_never_answered_fails_with_the_dial() {
     let mut world = connected();
@@ -348,7 +349,7 @@ fn a_join_that_is_never_answered_fails_with_the_dial() {
     assert!(was_told(&mut world, PathEvent::Dead(path)));
 }
 
-/// HAZ-27: dials that wait for their turn come while their tickets are good.
+/// [JOIN-9] [PATH-4]: dials that wait for their turn come while their tickets are good.
 #[test]
 fn dials_that_wait_for_their_turn_still_join() {
     let mut setup = Setup {
@@ -369,7 +370,7 @@ fn dials_that_wait_for_their_turn_still_join() {
     assert!(world.is_joined(6));
 }
 
-/// HAZ-23: a segment that found no carrier goes on when there is one, and only then.
+/// [SEG-4]: a segment that found no carrier goes on when there is one, and only then.
 #[test]
 fn a_segment_without_a_carrier_goes_on_when_there_is_one() {
     let mut setup = Setup::default();
@@ -389,7 +390,7 @@ fn a_segment_without_a_carrier_goes_on_when_there_is_one() {
     assert!(world.is_whole(stream, 200_000));
 }
 
-/// HAZ-23: on a closed connection nobody waits for a carrier.
+/// On a closed connection nobody waits for a carrier.
 #[test]
 fn a_write_on_a_closed_connection_ends() {
     let mut world = joined();

@@ -85,7 +85,7 @@ fn only_the_primary_commands_a_secondary() {
     });
 }
 
-/// HAZ-6: sequence numbers are accepted once each, in any order within a window.
+/// [SEAL-4]: sequence numbers are accepted once each, in any order within a window.
 #[test]
 fn a_message_that_passed_a_withheld_one_spoils_nothing() {
     let (mut world, mut sealer) = hand_client();
@@ -125,7 +125,7 @@ fn a_message_older_than_the_window_is_refused() {
     assert_eq!(down, Some(DownCause::ClosedByPeer(code::JOIN)));
 }
 
-/// HAZ-25: the primary's clock may be ahead or behind by the tolerated skew.
+/// [JOIN-5] [SEAL-6]: the primary's clock may be ahead or behind by the tolerated skew.
 #[test]
 fn clocks_that_differ_a_little_refuse_nobody() {
     for (ahead, joins) in [(-6, false), (-4, true), (4, true), (6, false)] {
@@ -139,7 +139,7 @@ fn clocks_that_differ_a_little_refuse_nobody() {
     }
 }
 
-/// HAZ-26: sealing keys hang on the session, so no nonce is used twice.
+/// [SESS-3]: sealing keys hang on the session, so no nonce is used twice.
 #[test]
 fn two_sessions_of_one_primary_have_keys_of_their_own() {
     let peer = hand::master().peer_key(&[1; 32]);
@@ -156,7 +156,7 @@ fn two_sessions_of_one_primary_have_keys_of_their_own() {
 }
 
 /// Under `Reject`: the liar wrote first, the honest copy differs. Nobody can tell which is which, so
-/// the range goes back to the primary, whose own bytes decide.
+/// the range goes back to the primary, whose own bytes decide [OVL-4] [OVL-6].
 #[test]
 fn a_conflict_of_two_secondaries_blames_neither() {
     let mut world = rejecting();
@@ -198,7 +198,7 @@ fn a_conflict_of_two_secondaries_blames_neither() {
     assert!(world.is_whole(stream, 3000));
 }
 
-/// Under `Reject` the primary's own bytes convict: the path alone pays.
+/// Under `Reject` the primary's own bytes convict: the path alone pays [OVL-4].
 #[test]
 fn a_secondary_that_contradicts_the_primary_loses_its_path() {
     let mut world = rejecting();
@@ -230,7 +230,7 @@ fn a_secondary_that_contradicts_the_primary_loses_its_path() {
     assert_open(&mut world);
 }
 
-/// With `FirstWins` a differing copy is counted and told, and changes nothing.
+/// With `FirstWins` a differing copy is counted and told, and changes nothing [OVL-3].
 #[test]
 fn the_first_copy_stays_by_default() {
     let mut world = Setup::default().build();
@@ -272,7 +272,7 @@ fn the_primarys_copy_replaces_a_secondarys_if_that_is_wanted() {
     assert!(world.is_whole(stream, 1000));
 }
 
-/// HAZ-17: under `Reject` a conflict may still reopen a range, so STREAM_DONE waits for the reader.
+/// [OVL-6]: under `Reject` a conflict may still reopen a range, so STREAM_DONE waits for the reader.
 #[test]
 fn a_stream_is_not_done_while_a_conflict_may_reopen_it() {
     let mut world = rejecting();
@@ -291,7 +291,7 @@ fn a_stream_is_not_done_while_a_conflict_may_reopen_it() {
     world.primary(|p, _| assert!(p.events.contains(&finished)));
 }
 
-/// HAZ-18: what still comes of a grant that was taken back is no evidence for blame.
+/// [OVL-1] [OVL-5]: what still comes of a grant that was taken back is no evidence for blame.
 #[test]
 fn draining_bytes_are_no_evidence() {
     let mut world = rejecting();

@@ -526,9 +526,15 @@ impl Session {
         if shared.is_finished || writes || !shared.todo.is_empty() {
             return Ok(());
         }
-        shared.is_finished = true;
         primary.set_offset(stream, shared.size)?;
-        primary.finish(stream)
+        match primary.finish(stream) {
+            // A loss is about to be told.
+            Err(StreamError::Misuse(Misuse::RangeUncovered(_))) => Ok(()),
+            result => {
+                shared.is_finished = true;
+                result
+            }
+        }
     }
 
     /// Nothing more is written on a stream.

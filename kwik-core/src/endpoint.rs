@@ -19,7 +19,6 @@
 //! Whoever forgets to drain the events is called again at once: that costs a spin, never a hang.
 
 mod client;
-mod datagram;
 mod identity;
 mod primary;
 mod pump;
@@ -32,14 +31,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use self::client::Client;
-pub use self::datagram::{Datagram, Ecn, Transmit};
-pub use self::identity::{ConnectError, IdentityError, ServerIdentity, certificate_pin};
+pub use self::identity::{ServerIdentity, certificate_pin};
 pub use self::primary::Primary;
 pub use self::secondary::Secondary;
 use self::sessions::{Session, Sessions};
 use crate::carrier::{DialTarget, Now};
 use crate::config::Config;
+pub use crate::datagram::{Datagram, Ecn, Transmit};
 use crate::error::StreamError;
+pub use crate::error::{ConnectError, IdentityError};
 use crate::event::{Deadline, DeadlineCause, Event};
 use crate::ids::{PathId, SessionHandle, SessionId};
 use crate::quic::{Entropy, Fed, Quic};

@@ -1,8 +1,10 @@
 //! What can go wrong, sorted by who is at fault.
 //!
-//! Owns [`Misuse`] (the caller), [`Violation`] (the peer) and [`CloseReason`] (how a session ended),
-//! and the error codes on the wire (`protocol.md` §9). A fault of our own is a panic that names the
+//! Owns [`Misuse`] (the caller), [`Violation`] (the peer), [`CloseReason`] (how a session ended), what
+//! may be wrong with a server's identity or a target, and the error codes on the wire (`protocol.md` §9). A fault of our own is a panic that names the
 //! broken invariant.
+
+use std::net::SocketAddr;
 
 use crate::ids::{ByteRange, GrantId, PathId, SegmentId, StreamId};
 use crate::wire::WireError;
@@ -172,4 +174,29 @@ pub enum CloseReason {
     /// The connection failed; a short text.
     #[error("the connection failed: {0}")]
     Failed(String),
+}
+
+/// Why an endpoint cannot be a server with this identity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// Not an X.509 certificate in DER.
+    #[error("the certificate cannot be read")]
+    Certificate,
+    /// The private key cannot be read, or is not that of the certificate.
+    #[error("the private key cannot be used: {0}")]
+    Key(String),
+}
+
+/// Why a connection was not even begun.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The name cannot be sent in a TLS handshake.
+    #[error("{0:?} is not a server name")]
+    ServerName(String),
+    /// The address or port is zero.
+    #[error("{0} cannot be connected to")]
+    Address(SocketAddr),
+    /// TLS or QUIC cannot begin a connection.
+    #[error("cannot begin a handshake: {0}")]
+    Handshake(String),
 }

@@ -25,7 +25,7 @@ const QUEUED_MIN: usize = 2;
 const QUEUED_ROTATE: usize = 4;
 /// In how many pieces a writer should have its work: one is reported when all of it is there, so
 /// small ones leave less of the window waiting.
-const PIECES: u64 = 4;
+const PIECES: u64 = 8;
 /// The work of a writer whose pace is not known yet.
 const FIRST_WORK_BYTES: u64 = 1 << 20;
 /// Smaller ranges would cost more than they bring.
@@ -280,6 +280,11 @@ impl Planner {
             if lowest.is_none_or(|free| free.start() >= offer.window_end) {
                 continue;
             }
+            if !candidate.has_room && self.queued(writer) == 0 {
+                // It is full of what does not belong to this plan, and may stay so for as long as
+                // the reader of another stream pauses.
+                continue;
+            }
             if !candidate.has_room || self.queued(writer) >= QUEUED_ROTATE {
                 return None;
             }
@@ -290,28 +295,17 @@ impl Planner {
         None
     }
 
-    /// How much the candidate should have to do, but never more than its part of the window.
+    /// How much the candidate should have to do, but never so much that the others find no place in
+    /// the window. (Parts in proportion to the pace would be stable at any pace: who got little
+    /// brings little.)
     fn target(&self, candidate: &Candidate, offer: Offer<'_>) -> u64 {
         let lowest_todo = self.todo.first().map(ByteRange::start);
         let lowest_out = self.out.keys().next().copied();
         let lowest = lowest_todo.into_iter().chain(lowest_out).min().unwrap_or(0);
         let window = offer.window_end.saturating_sub(lowest);
-        let share = Self::share(window, candidate, offer.candidates);
+        let share = window / offer.candidates.len().max(1) as u64;
         let wanted = candidate.work_bytes.unwrap_or(FIRST_WORK_BYTES);
         wanted.max(PIECES * PIECE_MIN_BYTES).min(share)
-    }
-
-    /// The candidate's part of the window: in proportion to its pace, so that all parts are brought
-    /// in the same time and the reader does not wait for the slowest. Whose pace is not known counts
-    /// as average.
-    fn share(window: u64, candidate: &Candidate, candidates: &[Candidate]) -> u64 {
-        let known = candidates.iter().filter_map(|c| c.work_bytes);
-        let (count, sum) = known.fold((0, 0), |(n, sum), work| (n + 1, sum + u128::from(work)));
-        let average = if count == 0 { 1 } else { sum / count };
-        let pace = |c: &Candidate| c.work_bytes.map_or(average, u128::from).max(1);
-        let all: u128 = candidates.iter().map(pace).sum();
-        let share = u128::from(window) * pace(candidate) / all.max(1);
-        u64::try_from(share).unwrap_or(window)
     }
 
     /// How much of its work the candidate still has to do, in 1024ths.

@@ -26,8 +26,9 @@ use self::tls::{SharedClock, Tls, WallClock};
 use self::transport::{Reach, Role};
 use crate::carrier::{DialTarget, Input, Now};
 use crate::config::QuicConfig;
-use crate::endpoint::{ConnectError, IdentityError, Transmit};
+use crate::datagram::Transmit;
 use crate::error::code;
+use crate::error::{ConnectError, IdentityError};
 use crate::ids::{PathId, SessionHandle};
 
 pub(crate) use self::carriers::SessionCarriers;

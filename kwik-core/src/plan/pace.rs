@@ -52,13 +52,13 @@ impl Pace {
         self.sample = None;
     }
 
-    /// How many bytes the writer should have to do: what it brings in three times the time from an
+    /// How many bytes the writer should have to do: what it brings in twice the time from an
     /// order to its first bytes. With less it runs out of work before the next order is there, looks
     /// slower than it is, and would get even less.
     pub(crate) fn work_bytes(&self) -> Option<u64> {
         let rate = u128::from(self.bytes_per_second?);
         let turnaround = self.turnaround.unwrap_or_default();
-        let work = WORK_MIN.max(turnaround.saturating_mul(3));
+        let work = WORK_MIN.max(turnaround.saturating_mul(2));
         let bytes = rate * work.as_nanos() / 1_000_000_000;
         Some(u64::try_from(bytes).unwrap_or(u64::MAX))
     }

@@ -225,11 +225,11 @@ proptest! {
 }
 
 #[test]
-fn every_writer_has_a_mebibyte_in_four_pieces_from_the_start() {
+fn every_writer_has_a_mebibyte_in_small_pieces_from_the_start() {
     let mut planner = Planner::new(range(0, 64 * MIB), Spread::Pull);
     let dealt = deal(&mut planner, 8 * MIB, &everybody(2));
-    assert_eq!(dealt.len(), 12);
-    assert!(dealt.iter().all(|next| next.range.len() == 256 * KIB));
+    assert_eq!(dealt.len(), 24);
+    assert!(dealt.iter().all(|next| next.range.len() == 128 * KIB));
     for (index, next) in dealt.iter().enumerate() {
         assert_eq!(
             next.writer,
@@ -246,13 +246,13 @@ fn the_fastest_idle_writer_gets_the_lowest_range() {
     let mut planner = Planner::new(range(0, 64 * MIB), Spread::Pull);
     let dealt = deal(&mut planner, 8 * MIB, &list);
     assert_eq!(dealt[0].writer, path(2));
-    assert_eq!(dealt[0].range, range(0, 512 * KIB));
+    assert_eq!(dealt[0].range, range(0, 256 * KIB));
 }
 
 #[test]
-fn the_parts_of_the_window_are_in_proportion_to_the_pace() {
+fn a_slow_writer_holds_little_of_the_window_and_a_fast_one_not_all_of_it() {
     let mut list = everybody(2);
-    for (candidate, work) in list.iter_mut().zip([100, 100, 10]) {
+    for (candidate, work) in list.iter_mut().zip([100, 1, 10]) {
         candidate.work_bytes = Some(work * MIB);
     }
     let mut planner = Planner::new(range(0, 64 * MIB), Spread::Pull);
@@ -260,11 +260,9 @@ fn the_parts_of_the_window_are_in_proportion_to_the_pace() {
     for next in deal(&mut planner, 21 * MIB, &list) {
         *parts.entry(next.writer).or_insert(0) += next.range.len();
     }
-    assert!(parts[&path(2)] <= 2 * MIB, "{parts:?}");
-    assert!(
-        parts[&Writer::Own] >= 9 * MIB && parts[&path(1)] >= 9 * MIB,
-        "{parts:?}"
-    );
+    assert!(parts[&path(1)] <= 5 * MIB / 4, "{parts:?}");
+    assert!(parts[&Writer::Own] <= 8 * MIB, "{parts:?}");
+    assert!(parts[&path(2)] >= 6 * MIB, "{parts:?}");
 }
 
 #[test]
@@ -287,8 +285,7 @@ fn a_lost_range_goes_to_another_writer() {
     assert_eq!(dealt.len(), 1, "the others have enough to do");
     assert_eq!(dealt[0].writer, path(1));
     assert!(!dealt[0].range.overlaps(lost.range));
-    let own = range(0, 256 * KIB);
-    planner.on_done(Writer::Own, own);
+    planner.on_done(Writer::Own, range(0, 128 * KIB));
     let dealt = deal(&mut planner, 8 * MIB, &list);
     assert_eq!(
         dealt,
@@ -338,7 +335,7 @@ fn a_writer_that_brings_nothing_three_times_is_left_out() {
             losses += 1;
         }
     }
-    assert!((3..=4).contains(&losses), "{losses}");
+    assert_eq!(losses, 8, "what it had at the third, and nothing more");
 }
 
 #[test]
@@ -499,7 +496,7 @@ fn a_pace_is_measured_while_the_writer_works() {
     );
     pace.on_first_bytes(Duration::from_millis(200));
     pace.on_first_bytes(Duration::from_millis(300));
-    assert_eq!(pace.work_bytes(), Some(6 * MIB), "for three turnarounds");
+    assert_eq!(pace.work_bytes(), Some(4 * MIB), "for two turnarounds");
 }
 
 /// Some moment: nothing but differences counts.

@@ -9,8 +9,10 @@
 mod credit;
 mod grants;
 mod paths;
+mod reading;
 mod recv;
 mod segments;
+mod sending;
 mod stats;
 mod streams;
 mod window;

@@ -351,6 +351,7 @@ impl ClientSession {
         let stood = self.credited_grants(path).is_empty();
         if let Some(recv) = self.streams.aggregated_mut(frame.stream) {
             frame.max_offset = recv.window.tell(path);
+            // Who has just been asked is not late, however long the reader has been waiting.
             recv.on_grant_sign(wanted, cx.now.monotonic);
         }
         self.ledger.on_forwarded(grant, range);

@@ -274,11 +274,13 @@ fn a_segment_with_half_a_header_is_reset_and_freed() {
         assert_eq!(written, Ok(0), "not even the header");
     });
     assert_eq!(world.net.in_flight(conn, Side::Client), [(3, 7)]);
-    world.lift(hold);
-    let hold = world.hold(PATH, Side::Client, What::Feedback);
-    world.settle();
+    world.deliver(PATH, Side::Client, 3, (0, 7));
     revoke(&mut world, grant);
     world.settle();
+    assert!(
+        world.net.was_reset(conn, Side::Client, 3),
+        "half a header says nothing"
+    );
     world.lift(hold);
     world.settle();
     assert!(

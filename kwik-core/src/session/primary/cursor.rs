@@ -71,17 +71,14 @@ impl Aggregated {
         &self,
         start: u64,
         border: Option<u64>,
+        lowest_in_flight: Option<u64>,
         segment_max_bytes: u64,
     ) -> SegmentBounds {
-        let lowest = self
-            .coverage
-            .lowest_owed()
-            .map_or(start, |owed| owed.min(start));
-        let limit = border.map_or(self.credit, |border| border.min(self.credit));
+        let owed = self.coverage.lowest_owed().into_iter();
         SegmentBounds {
-            limit,
+            limit: border.map_or(self.credit, |border| border.min(self.credit)),
             segment_max_bytes,
-            lowest,
+            lowest: owed.chain(lowest_in_flight).fold(start, u64::min),
         }
     }
 }
@@ -356,7 +353,8 @@ impl PrimarySession {
             return Err(Misuse::RangeTaken(wanted).into());
         }
         let border = (free < wanted.len()).then(|| cursor.saturating_add(free));
-        let bounds = aggregated.bounds(cursor, border, segment_max_bytes);
+        let in_flight = self.segments.flights.lowest(stream);
+        let bounds = aggregated.bounds(cursor, border, in_flight, segment_max_bytes);
         let take = usize::try_from(free).unwrap_or(usize::MAX).min(data.len());
         let mut part = data.slice(..take);
         let result =

@@ -188,7 +188,8 @@ impl PrimarySession {
             .ok_or(Misuse::UnknownSegment(segment))?;
         let range = check_data(found, aggregated, data.len())?;
         let border = found.piece.map(|piece| piece.range.end());
-        let bounds = aggregated.bounds(range.start(), border, segment_max_bytes);
+        let in_flight = flights.lowest(stream);
+        let bounds = aggregated.bounds(range.start(), border, in_flight, segment_max_bytes);
         let before = data.len();
         let result = found.writer.write(data, bounds, flights, carriers);
         let taken = ByteRange::new(range.start(), found.writer.next()).unwrap_or(range);

@@ -200,6 +200,15 @@ impl Flights {
         }
     }
 
+    /// The lowest byte of `stream` that is on its way.
+    pub(super) fn lowest(&self, stream: StreamId) -> Option<u64> {
+        let flights = self.by_carrier.values();
+        let starts = flights
+            .filter(|flight| flight.stream == stream)
+            .map(|f| f.range.start());
+        starts.min()
+    }
+
     /// Whether something that `writer` wrote is on its way.
     pub(super) fn has_any_of(&self, writer: WriterId) -> bool {
         self.by_carrier

@@ -99,7 +99,7 @@ fn a_plan_waits_for_the_first_credit_and_is_spoken_for_at_once() {
     };
     assert_eq!(frame.size, 10 * MIB);
     bench.max_offset(stream, 8 * MIB);
-    assert_eq!(bench.grants().len(), 2);
+    assert_eq!(bench.grants().len(), 8);
     assert_eq!(bench.own_ranges().len(), 2);
 }
 
@@ -160,13 +160,13 @@ fn everything_is_brought_once_by_all_together() {
 fn an_own_piece_fills_one_carrier_that_ends_with_it() {
     let mut bench = Bench::new();
     let stream = bench.stream();
-    bench.plan(stream, range(0, 256 * KIB)).expect("planned");
+    bench.plan(stream, range(0, 64 * KIB)).expect("planned");
     bench.max_offset(stream, 8 * MIB);
     let own = bench.own_ranges();
     let [(piece, segment)] = own[..] else {
         panic!("{own:?}")
     };
-    assert_eq!(piece, range(0, 256 * KIB));
+    assert_eq!(piece, range(0, 64 * KIB));
     assert_eq!(bench.write_segment(segment, 100), Ok(100));
     let rest = piece.len() - 100;
     let too_much = StreamError::Misuse(Misuse::BadRange(range(100, piece.end() + 1)));
@@ -191,15 +191,14 @@ fn what_quic_has_taken_is_still_to_be_done() {
     let stream = bench.stream();
     bench.plan(stream, range(0, 100 * MIB)).expect("planned");
     bench.max_offset(stream, 8 * MIB);
-    for (range, segment) in bench.own_ranges() {
+    let mut taken = 0;
+    while let Some(&(range, segment)) = bench.own_ranges().first() {
         bench.write_segment(segment, range.len()).expect("written");
+        taken += range.len();
+        assert!(taken <= 2 * MIB, "it runs ahead of its link");
     }
-    assert!(
-        bench.own_ranges().is_empty(),
-        "all of it is in the send buffer"
-    );
     bench.input(Input::Finished(uni(3)));
-    assert_eq!(bench.own_ranges().len(), 1);
+    assert_eq!(bench.own_ranges().len(), 1, "it arrived");
 }
 
 #[test]
@@ -258,7 +257,7 @@ fn an_own_piece_that_is_finished_short_goes_to_another() {
     let mut bench = Bench::new();
     let path = bench.path();
     let stream = bench.stream();
-    bench.plan(stream, range(0, MIB)).expect("planned");
+    bench.plan(stream, range(0, 128 * KIB)).expect("planned");
     bench.max_offset(stream, 8 * MIB);
     let (own, grants) = (bench.own_ranges(), bench.grants());
     bench.write_segment(own[0].1, 1000).expect("written");
@@ -305,7 +304,7 @@ fn a_path_that_becomes_active_later_joins_in_at_once() {
     bench.max_offset(stream, 8 * MIB);
     assert!(bench.grants().is_empty());
     bench.path_status(path, PathStatusState::Active);
-    assert_eq!(bench.grants().len(), 2);
+    assert_eq!(bench.grants().len(), 8);
     bench
         .session
         .retire_path(bench.now, path, &mut bench.quic)

@@ -123,7 +123,8 @@ pub struct ServerConfig {
     pub segments_open_max: usize,
     /// Grants of one path that have no final status yet.
     pub grants_per_path_max: usize,
-    /// Life of a join ticket.
+    /// Life of a join ticket; at least a minute, or it does not outlast waiting for a dial
+    /// [JOIN-9].
     pub ticket_life: Duration,
     /// Tolerated difference between the wall clocks of two servers.
     pub clock_skew_max: Duration,

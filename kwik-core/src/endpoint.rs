@@ -19,7 +19,6 @@
 //! Whoever forgets to drain the events is called again at once: that costs a spin, never a hang.
 
 mod client;
-mod datagram;
 mod identity;
 mod primary;
 mod pump;
@@ -32,14 +31,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use self::client::Client;
-pub use self::datagram::{Datagram, Ecn, Transmit};
-pub use self::identity::{ConnectError, IdentityError, ServerIdentity, certificate_pin};
+pub use self::identity::{ServerIdentity, certificate_pin};
 pub use self::primary::Primary;
 pub use self::secondary::Secondary;
 use self::sessions::{Session, Sessions};
 use crate::carrier::{DialTarget, Now};
 use crate::config::Config;
+pub use crate::datagram::{Datagram, Ecn, Transmit};
 use crate::error::StreamError;
+pub use crate::error::{ConnectError, IdentityError};
 use crate::event::{Deadline, DeadlineCause, Event};
 use crate::ids::{PathId, SessionHandle, SessionId};
 use crate::quic::{Entropy, Fed, Quic};
@@ -127,6 +127,7 @@ impl Endpoint {
     /// A client is shaking hands.
     fn greet(&mut self) {
         let Some(context) = &self.server else { return };
+        // Sealing keys hang on it: never twice the same [SESS-3].
         let name = SessionId(self.entropy.session_name());
         let greeting = Greeting::new(self.now, Arc::clone(context), name);
         self.sessions.insert(Session::Greeting(Box::new(greeting)));
@@ -135,7 +136,7 @@ impl Endpoint {
     /// Does what is due. To be called when [`Self::poll_timeout`] says; more often does no harm.
     pub fn handle_timeout(&mut self, now: Now) {
         self.set_now(now);
-        // What has arrived is heard before anybody is declared silent.
+        // What has arrived is heard before anybody is declared silent [PATH-7].
         self.quic.handle_timeout(self.now);
         self.pump();
         self.wake_sessions();

@@ -1,14 +1,16 @@
 //! What can go wrong, sorted by who is at fault.
 //!
-//! Owns [`Misuse`] (the caller), [`Violation`] (the peer) and [`CloseReason`] (how a session ended),
-//! and the error codes on the wire (`protocol.md` §9). A fault of our own is a panic that names the
+//! Owns [`Misuse`] (the caller), [`Violation`] (the peer), [`CloseReason`] (how a session ended), what
+//! may be wrong with a server's identity or a target, and the error codes on the wire (`protocol.md` §9). A fault of our own is a panic that names the
 //! broken invariant.
+
+use std::net::SocketAddr;
 
 use crate::ids::{ByteRange, GrantId, PathId, SegmentId, StreamId};
 use crate::wire::WireError;
 
-/// Application error codes of KWIK in CONNECTION_CLOSE, RESET_STREAM and STOP_SENDING
-/// (`protocol.md` §9). Codes of the application on its own streams are passed on as they are.
+/// Application error codes of KWIK in CONNECTION_CLOSE, RESET_STREAM and STOP_SENDING [ERR-2].
+/// Codes of the application on its own streams are passed on as they are [ERR-4].
 pub mod code {
     /// Closed in good order.
     pub const NO_ERROR: u64 = 0x4b00;
@@ -36,7 +38,8 @@ pub mod code {
     pub const PATH_ENDED: u64 = 0x4b0b;
 }
 
-/// What a peer did that it must not do. It costs a secondary its path; a primary, the session.
+/// What a peer did that it must not do. It costs a secondary its path; a primary, the session; a
+/// client, its connection [ERR-1].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Violation {
     /// A frame or header that cannot be decoded.
@@ -153,7 +156,7 @@ pub enum CloseReason {
     /// This end closed it.
     #[error("closed by this end")]
     Local,
-    /// The peer closed it in good order, or with this code of its own.
+    /// The peer closed it in good order, or with this code of its own, known or not [ERR-3].
     #[error("closed by the peer with code {0:#x}")]
     Peer(u64),
     /// The server did not answer in time.
@@ -171,4 +174,29 @@ pub enum CloseReason {
     /// The connection failed; a short text.
     #[error("the connection failed: {0}")]
     Failed(String),
+}
+
+/// Why an endpoint cannot be a server with this identity.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityError {
+    /// Not an X.509 certificate in DER.
+    #[error("the certificate cannot be read")]
+    Certificate,
+    /// The private key cannot be read, or is not that of the certificate.
+    #[error("the private key cannot be used: {0}")]
+    Key(String),
+}
+
+/// Why a connection was not even begun.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The name cannot be sent in a TLS handshake.
+    #[error("{0:?} is not a server name")]
+    ServerName(String),
+    /// The address or port is zero.
+    #[error("{0} cannot be connected to")]
+    Address(SocketAddr),
+    /// TLS or QUIC cannot begin a connection.
+    #[error("cannot begin a handshake: {0}")]
+    Handshake(String),
 }

@@ -411,7 +411,8 @@ impl Held {
             .any(|range| self.discarded.overlaps(range))
     }
 
-    fn short(&self) -> Final {
+    /// The final status as of now, whatever is still to come.
+    pub(crate) fn short(&self) -> Final {
         if !self.open {
             if self.missing.is_empty() {
                 return Final::Done {

@@ -39,6 +39,7 @@ pub mod protocol;
 // The vocabulary.
 pub mod carrier;
 pub mod config;
+pub mod datagram;
 pub mod error;
 pub mod event;
 pub mod ids;

@@ -247,6 +247,11 @@ impl Planner {
             if !self.has_work_for(writer, offer) {
                 continue;
             }
+            if !candidate.has_room && self.queued(writer) == 0 {
+                // It is full of what does not belong to this plan, and may stay so for as long as
+                // the reader of another stream pauses.
+                continue;
+            }
             if !candidate.has_room || self.queued(writer) >= QUEUED_ROTATE {
                 return None;
             }

@@ -26,8 +26,9 @@ use self::tls::{SharedClock, Tls, WallClock};
 use self::transport::{Reach, Role};
 use crate::carrier::{DialTarget, Input, Now};
 use crate::config::QuicConfig;
-use crate::endpoint::{ConnectError, IdentityError, Transmit};
+use crate::datagram::Transmit;
 use crate::error::code;
+use crate::error::{ConnectError, IdentityError};
 use crate::ids::{PathId, SessionHandle};
 
 pub(crate) use self::carriers::SessionCarriers;
@@ -35,7 +36,7 @@ pub(crate) use self::entropy::Entropy;
 pub(crate) use self::tls::certificate_pin;
 pub(crate) use self::traffic::Fed;
 
-/// QUIC version 1 (RFC 9000), the only one.
+/// QUIC version 1 (RFC 9000), the only one [CONN-1].
 const VERSION: u32 = 1;
 /// Names a connection; never reused, unlike quinn's handles.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

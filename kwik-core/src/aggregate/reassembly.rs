@@ -152,7 +152,8 @@ impl Reassembly {
             || next.is_some_and(|next| self.received.overlaps(next))
     }
 
-    /// A chunk of which something is buffered: the copies are compared, and one of them stays.
+    /// A chunk of which something is buffered: the copies are compared, and one of them stays, or
+    /// neither [OVL-2].
     fn insert_over(
         &mut self,
         range: ByteRange,

@@ -159,6 +159,7 @@ fn a_whole_block_is_read_without_a_copy() {
 
 // Copies that differ.
 
+/// [OVL-2]
 #[test]
 fn the_first_copy_wins_by_default() {
     let mut stream = reassembly(Overlap::FirstWins);
@@ -171,6 +172,7 @@ fn the_first_copy_wins_by_default() {
     assert_eq!(drain(&mut stream), b"abcdefg");
 }
 
+/// [OVL-2]
 #[test]
 fn the_primarys_copy_replaces_a_secondarys_and_is_not_replaced() {
     let mut stream = reassembly(Overlap::PrimaryWins);
@@ -205,6 +207,7 @@ fn a_second_copy_of_the_primary_itself_does_not_replace_the_first() {
     }
 }
 
+/// [OVL-2]
 #[test]
 fn under_reject_two_secondaries_that_differ_both_lose_the_range() {
     let mut stream = reassembly(Overlap::Reject);

@@ -1,8 +1,8 @@
-//! Who a server is, and why a connection may not even begin.
+//! Who a server is.
 
 use std::fmt;
-use std::net::SocketAddr;
 
+use crate::error::IdentityError;
 use crate::quic;
 use crate::ticket::{MasterKey, PeerKey};
 
@@ -47,29 +47,4 @@ impl fmt::Debug for ServerIdentity {
 /// [`IdentityError::Certificate`].
 pub fn certificate_pin(certificate_der: &[u8]) -> Result<[u8; 32], IdentityError> {
     quic::certificate_pin(certificate_der).ok_or(IdentityError::Certificate)
-}
-
-/// Why an endpoint cannot be a server with this identity.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum IdentityError {
-    /// Not an X.509 certificate in DER.
-    #[error("the certificate cannot be read")]
-    Certificate,
-    /// The private key cannot be read, or is not that of the certificate.
-    #[error("the private key cannot be used: {0}")]
-    Key(String),
-}
-
-/// Why a connection was not even begun.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ConnectError {
-    /// The name cannot be sent in a TLS handshake.
-    #[error("{0:?} is not a server name")]
-    ServerName(String),
-    /// The address or port is zero.
-    #[error("{0} cannot be connected to")]
-    Address(SocketAddr),
-    /// TLS or QUIC cannot begin a connection.
-    #[error("cannot begin a handshake: {0}")]
-    Handshake(String),
 }

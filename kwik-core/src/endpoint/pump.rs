@@ -142,8 +142,8 @@ impl Endpoint {
         }
     }
 
-    /// The end of a session: its connections close, its place among the joins is free, and once they
-    /// are drained and its events were taken, it is forgotten.
+    /// The end of a session: its connections close in good order [SESS-5], its place among the
+    /// joins is free, and once they are drained and its events were taken, it is forgotten.
     fn end_if_closed(&mut self, handle: SessionHandle) {
         let Some(entry) = self.sessions.get_mut(handle) else {
             return;

@@ -266,6 +266,7 @@ fn a_proven_join_makes_a_session_of_a_secondary_and_of_nothing_else() {
     assert!(endpoint.secondary(now, SessionHandle(1)).is_none());
 }
 
+/// [JOIN-8]
 #[test]
 fn a_forged_ticket_is_answered_and_never_told_to_the_application() {
     let mut lab = Lab::new();
@@ -290,6 +291,7 @@ fn a_copied_join_is_worth_nothing_on_another_connection() {
     assert!(lab.events().is_empty());
 }
 
+/// [JOIN-6]
 #[test]
 fn a_newer_join_takes_the_place_of_an_older_one() {
     let mut lab = Lab::new();
@@ -308,6 +310,7 @@ fn a_newer_join_takes_the_place_of_an_older_one() {
     assert_eq!(lab.endpoint().sessions(), 1);
 }
 
+/// [JOIN-6]
 #[test]
 fn a_second_join_is_refused_once_a_command_was_accepted() {
     let mut lab = Lab::new();
@@ -460,6 +463,7 @@ fn time_that_runs_backwards_is_held() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
+    /// [ERR-1] [ERR-6]
     #[test]
     fn no_datagram_of_a_stranger_does_harm(
         datagrams in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..1300), 1..8),

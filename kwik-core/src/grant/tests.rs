@@ -25,6 +25,7 @@ fn ledger(extent: ByteRange, open: bool) -> Ledger {
     ledger
 }
 
+/// [GRANT-17]
 #[test]
 fn a_grant_is_done_when_its_bytes_are_present_from_whomever() {
     let mut ledger = ledger(range(10, 20), false);
@@ -48,6 +49,7 @@ fn grant_done_ends_nothing_before_its_bytes_are_present() {
     assert_eq!(ledger.due(G), Some(Final::Short { end: 20, missing }));
 }
 
+/// [GRANT-2] [GRANT-7]
 #[test]
 fn an_open_grant_ends_where_its_secondary_says() {
     let mut ledger = ledger(ByteRange::from(100), true);
@@ -66,6 +68,7 @@ fn an_open_grant_that_wrote_nothing_ends_at_its_start() {
     assert_eq!(ledger.due(G), Some(Final::Done { end: 100 }));
 }
 
+/// [GRANT-19]
 #[test]
 fn a_lost_open_grant_reports_the_highest_byte_and_the_holes_below() {
     let mut ledger = ledger(ByteRange::from(100), true);
@@ -77,6 +80,7 @@ fn a_lost_open_grant_reports_the_highest_byte_and_the_holes_below() {
     );
 }
 
+/// [GRANT-10]
 #[test]
 fn late_bytes_of_an_answered_grant_count_only_where_another_asks_for_them() {
     let mut ledger = ledger(range(10, 20), false);
@@ -103,6 +107,7 @@ fn a_name_that_was_never_given_has_no_authority() {
     assert_eq!(ledger.authority(PATH, GrantId(3)), Authority::Ended);
 }
 
+/// [GRANT-9]
 #[test]
 fn clipping_keeps_the_forwarded_range_for_judgement() {
     let mut ledger = ledger(range(10, 20), false);
@@ -115,6 +120,7 @@ fn clipping_keeps_the_forwarded_range_for_judgement() {
     assert_eq!(ledger.due(G), Some(Final::Done { end: 15 }));
 }
 
+/// [GRANT-15]
 #[test]
 fn progress_is_told_only_when_it_is_news() {
     let mut ledger = ledger(range(10, 20), false);

@@ -97,6 +97,7 @@ mod tests {
         DialPolicy::default().permits(primary.parse().expect("an address"), target)
     }
 
+    /// [PATH-2]
     #[test]
     fn a_public_primary_names_public_hosts_only() {
         assert!(permits("198.51.100.1", "203.0.113.7:4433"));
@@ -123,6 +124,7 @@ mod tests {
         }
     }
 
+    /// [PATH-2]
     #[test]
     fn loopback_is_named_by_loopback_alone() {
         assert!(permits("127.0.0.1", "127.0.0.1:4433"));
@@ -132,6 +134,7 @@ mod tests {
         assert!(permits("127.0.0.1", "203.0.113.7:4433"));
     }
 
+    /// [PATH-2]
     #[test]
     fn well_known_ports_are_not_dialled() {
         assert!(!permits("198.51.100.1", "203.0.113.7:53"));
@@ -139,6 +142,7 @@ mod tests {
         assert!(permits("198.51.100.1", "203.0.113.7:443"));
     }
 
+    /// [PATH-2]
     #[test]
     fn an_allowed_address_overrides_its_class_but_not_the_port() {
         let policy = DialPolicy {

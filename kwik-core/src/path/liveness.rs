@@ -59,7 +59,7 @@ impl Liveness {
     }
 
     /// A datagram of another path arrived. True if this path is to be probed once more: its silence
-    /// begins to count.
+    /// begins to count [PATH-7].
     pub(crate) fn on_other_heard(&mut self, now: Instant) -> bool {
         let counts = matches!(self.suspicion, Suspicion::Probed(_));
         if counts {
@@ -111,6 +111,7 @@ mod tests {
         assert_eq!(live.deadline(MAX), None);
     }
 
+    /// [PATH-7]
     #[test]
     fn silence_counts_only_while_somebody_else_is_heard() {
         let start = Instant::now_for_tests();

@@ -8,7 +8,7 @@
 
 use super::PathPhase;
 
-/// Where a path is; transitions only forward.
+/// Where a path is; transitions only forward, and never back from an end [PATH-10].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PathState(PathPhase);
 
@@ -60,6 +60,7 @@ impl PathState {
 mod tests {
     use super::*;
 
+    /// [PATH-10]
     #[test]
     fn a_dead_path_never_comes_back() {
         let mut state = PathState::new();

@@ -16,7 +16,7 @@ use super::window::SendWindow;
 use crate::carrier::{DownCause, Input};
 use crate::ids::{CarrierId, PathId, SessionHandle};
 
-/// Label of the keying material that a join is proved over (`protocol.md` §8).
+/// Label of the keying material that a join is proved over [JOIN-3].
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-kwik/1-join";
 
 /// Longest text of a peer or of TLS that is kept, characters.
@@ -197,7 +197,7 @@ impl Conn {
     }
 
     /// The connection is up once it has its control carrier: a client opens it at once, a server
-    /// waits for it.
+    /// waits for it [CTL-1].
     fn tell_up(&mut self, path: PathId, events: &Events, found: &mut Findings) {
         let control = StreamId::new(Side::Client, Dir::Bi, 0);
         let client = self.quinn.side().is_client();
@@ -220,7 +220,7 @@ impl Conn {
             return self.give_up(path, "the handshake yields no exporter", found);
         }
         self.phase = Phase::Up;
-        // Never behind data that is already queued.
+        // Never behind data that is already queued [CTL-12].
         let _ = self.quinn.send_stream(control).set_priority(i32::MAX);
         let control = CarrierId {
             path,
@@ -247,8 +247,9 @@ impl Conn {
         found.inputs.push(Input::PathDown { path, cause });
     }
 
-    /// Whether something authentic came since the last look. Frames are counted only after their
-    /// packet was decrypted and is no duplicate; datagrams are counted before.
+    /// Whether something authentic came since the last look: what anybody can forge is no sign of
+    /// life [ERR-1]. Frames are counted only after their packet was decrypted and is no duplicate;
+    /// datagrams are counted before.
     fn heard(&mut self) -> bool {
         if !std::mem::take(&mut self.received) {
             return false;

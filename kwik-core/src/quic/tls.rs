@@ -2,7 +2,7 @@
 //!
 //! Owns the certificate pin, the verifier that enforces it, and the TLS configurations. TLS 1.3
 //! only, ALPN `kwik/1`, no resumption and no early data: tickets of several servers under one name
-//! would mix.
+//! would mix [CONN-4].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// The application protocol (`protocol.md` §1).
+/// The application protocol [CONN-1], and with it the version [EXT-1].
 const ALPN: &[u8] = b"kwik/1";
 
 /// SHA-256 of the `SubjectPublicKeyInfo` of a certificate; `None` if it is not one.
@@ -114,13 +114,14 @@ impl Tls {
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
         config.alpn_protocols = vec![ALPN.to_vec()];
+        // Neither asked for here nor offered there [CONN-4].
         config.resumption = rustls::client::Resumption::disabled();
         config.enable_early_data = false;
         let config = QuicClientConfig::try_from(config).map_err(no_initial_suite)?;
         Ok((Arc::new(config), alarm))
     }
 
-    /// For a server with this certificate and its PKCS#8 key.
+    /// For a server with this certificate and its PKCS#8 key. Clients show no certificate [CONN-5].
     ///
     /// # Errors
     ///
@@ -148,8 +149,8 @@ fn no_initial_suite(_: quinn_proto::crypto::rustls::NoInitialCipherSuite) -> Err
     Error::General("no cipher suite for QUIC".into())
 }
 
-/// Accepts exactly one public key, whatever the certificate around it says, from a server that
-/// proves to hold the private one.
+/// Accepts exactly one public key, whatever the certificate around it says [CONN-2], from a server
+/// that proves to hold the private one.
 #[derive(Debug)]
 struct PinVerifier {
     pin: [u8; 32],
@@ -188,7 +189,7 @@ impl ServerCertVerifier for PinVerifier {
         ))
     }
 
-    /// The pin alone proves nothing: a certificate is public. This proves the key.
+    /// The pin alone proves nothing: a certificate is public. This proves the key [CONN-3].
     fn verify_tls13_signature(
         &self,
         message: &[u8],

@@ -14,7 +14,7 @@ use super::connection::{Conn, Counted};
 use super::transport::Reach;
 use super::{ConnKey, Quic, varint};
 use crate::carrier::{Input, Now};
-use crate::endpoint::{Datagram, Ecn, Transmit};
+use crate::datagram::{Datagram, Ecn, Transmit};
 use crate::error::code;
 use crate::ids::{PathId, SessionHandle};
 

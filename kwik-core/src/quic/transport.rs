@@ -74,6 +74,7 @@ pub(super) fn udp_payload_max(config: &QuicConfig) -> u16 {
 pub(super) fn transport(config: &QuicConfig, role: Role, reach: Reach) -> Arc<TransportConfig> {
     let mut transport = TransportConfig::default();
     transport
+        // Quiet connections stay; dead ones do not [CONN-9].
         .max_idle_timeout(IdleTimeout::try_from(config.idle_timeout).ok())
         .keep_alive_interval(Some(config.keep_alive))
         .send_window(SEND_WINDOW_MIN_BYTES)
@@ -88,7 +89,7 @@ pub(super) fn transport(config: &QuicConfig, role: Role, reach: Reach) -> Arc<Tr
     Arc::new(transport)
 }
 
-/// Which streams the peer may open, and how much it may send on them.
+/// Which streams the peer may open [CONN-6], and how much it may send on them [CONN-7].
 fn set_credit(transport: &mut TransportConfig, config: &QuicConfig, role: Role) {
     let stream = u64::from(config.stream_receive_window_bytes);
     let (bidi, uni, window) = match role {

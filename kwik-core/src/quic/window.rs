@@ -56,7 +56,7 @@ impl SendWindow {
         usize::try_from(piece.clamp(PIECE_MIN_BYTES, PIECE_MAX_BYTES)).unwrap_or(usize::MAX)
     }
 
-    /// Lets a control frame in, however much bulk data is buffered.
+    /// Lets a control frame in, however much bulk data is buffered [CONN-8].
     pub(super) fn lift(&self, quinn: &mut Connection) {
         quinn.set_send_window(self.highest.saturating_add(CONTROL_RESERVE_BYTES));
     }

@@ -9,8 +9,10 @@
 mod credit;
 mod grants;
 mod paths;
+mod reading;
 mod recv;
 mod segments;
+mod sending;
 mod stats;
 mod streams;
 mod window;
@@ -199,7 +201,7 @@ impl ClientSession {
         self.judge(cx, carrier.path, result);
     }
 
-    /// A violation costs a secondary its path; the primary, the session.
+    /// A violation costs a secondary its path; the primary, the session [ERR-1].
     fn judge(&mut self, cx: &mut Cx<'_>, path: PathId, result: Result<(), Violation>) {
         let Err(violation) = result else { return };
         if path == PathId::PRIMARY {
@@ -231,6 +233,7 @@ impl ClientSession {
         }
     }
 
+    /// WELCOME first and once [SESS-2], and nothing that is not a primary's to send [CTL-10].
     fn on_primary_frame(&mut self, cx: &mut Cx<'_>, frame: ControlFrame) -> Result<(), Violation> {
         if self.primary.session_id.is_none() && !matches!(frame, ControlFrame::Welcome(_)) {
             return Err(Violation::Unexpected("frame before WELCOME"));
@@ -258,6 +261,7 @@ impl ClientSession {
         }
     }
 
+    /// Nothing that is not a secondary's to send, such as an end of a stream [CTL-10] [END-1].
     fn on_secondary_frame(
         &mut self,
         cx: &mut Cx<'_>,
@@ -315,6 +319,7 @@ impl ClientSession {
             self.judge(
                 cx,
                 carrier.path,
+                // It lives as long as the connection [CTL-3].
                 Err(Violation::Unexpected("STOP_SENDING of the control carrier")),
             );
         } else {
@@ -416,7 +421,7 @@ impl ClientSession {
         self.end(CloseReason::Violation(violation), code);
     }
 
-    /// The session has ended: every connection is closed.
+    /// The session has ended: every connection is closed [SESS-4].
     fn end(&mut self, reason: CloseReason, code: u64) {
         if self.is_closed() {
             return;

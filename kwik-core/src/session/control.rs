@@ -14,7 +14,7 @@ use crate::ids::CarrierId;
 use crate::wire::{ControlFrame, Decoder};
 
 /// Bytes taken off the control carrier at a time: a peer cannot make us buffer more than this and
-/// one frame.
+/// one frame [ERR-6].
 const READ_STEP_BYTES: usize = 16 << 10;
 
 /// One control carrier.
@@ -23,7 +23,7 @@ pub(crate) struct ControlChannel {
     decoder: Decoder,
     outbox: VecDeque<Bytes>,
     outbox_bytes: usize,
-    /// Nothing more comes: the peer ended its half, which no role does in good order.
+    /// Nothing more comes: the peer ended its half, which no role does in good order [CTL-3].
     ended: bool,
     /// Bytes of frames queued and received.
     bytes: u64,
@@ -81,7 +81,8 @@ impl ControlChannel {
         }
     }
 
-    /// The next frame that has arrived whole.
+    /// The next frame that has arrived whole. Whether our own frames find room is never asked: two
+    /// ends that wait for each other would wait for ever [CTL-11].
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
 //! A server connection whose first frame has not come: HELLO makes it a primary's session, JOIN a
-//! secondary's.
+//! secondary's [SESS-1].
 //!
 //! Owns the checks of a join. Holds no more than a bounded list of inputs for the session to come.
 
@@ -216,7 +216,7 @@ impl Greeting {
         Ok(peer)
     }
 
-    /// REFUSED; the client closes, or the deadline does.
+    /// REFUSED, with one code for all reasons; the client closes, or the deadline does [JOIN-8].
     fn refuse(&mut self, carriers: &mut dyn Carriers) {
         self.refused = true;
         self.inputs.clear();

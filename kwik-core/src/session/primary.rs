@@ -45,7 +45,7 @@ pub(crate) struct PrimarySession {
 }
 
 impl PrimarySession {
-    /// The session of a client whose HELLO came on `control`: it is welcomed.
+    /// The session of a client whose HELLO came on `control`: it is welcomed [SESS-2].
     pub(crate) fn new(
         _now: Now,
         context: Arc<ServerContext>,
@@ -120,6 +120,7 @@ impl PrimarySession {
             Input::Readable(carrier) if carrier == control => self.on_control(now, carriers)?,
             Input::Writable(carrier) if carrier == control => self.desk.control.flush(carriers),
             Input::Stopped { carrier, .. } if carrier == control => {
+                // It lives as long as the connection [CTL-3].
                 return Err(Violation::Unexpected("stop of the control carrier"));
             }
             Input::Opened(carrier) => self.on_opened(carrier)?,
@@ -143,6 +144,7 @@ impl PrimarySession {
         Ok(())
     }
 
+    /// A frame that is not a client's to send is a violation, and so is a second HELLO [CTL-10].
     fn on_frame(
         &mut self,
         now: Now,

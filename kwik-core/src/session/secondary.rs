@@ -69,7 +69,7 @@ struct Segment {
     grant: GrantId,
     stream: StreamId,
     writer: SegmentWriter,
-    /// A write came up short for lack of credit.
+    /// A write came up short for lack of credit: that of this grant alone [GRANT-20].
     no_credit: bool,
     /// Its grant has ended under it.
     ended: bool,
@@ -182,6 +182,8 @@ impl SecondarySession {
         }
     }
 
+    /// A frame that is not a client's to send here is a violation, and so is a second JOIN
+    /// [CTL-10].
     fn on_control_readable(&mut self, cx: &mut Cx<'_>) -> Result<(), Violation> {
         while let Some(frame) = self.control.poll_frame(cx.carriers)? {
             match frame {
@@ -253,8 +255,8 @@ impl SecondarySession {
         Ok(())
     }
 
-    /// REVOKE: nothing is wanted from `end` on. What was written so far is finished, never reset:
-    /// it may still fill holes [GRANT-7].
+    /// REVOKE: nothing is wanted from `end` on [GRANT-8]. What was written so far is finished,
+    /// never reset: it may still fill holes [SEG-9].
     fn on_revoke(&mut self, cx: &mut Cx<'_>, frame: &Revoke) -> Result<(), Violation> {
         if self.highest.is_none_or(|highest| frame.grant > highest) {
             return Err(Violation::Unexpected("grant id in REVOKE"));
@@ -282,7 +284,8 @@ impl SecondarySession {
     }
 
     fn on_max_offset(&mut self, frame: &MaxOffset) {
-        // A late one, for a stream without grants, says nothing: the next GRANT carries its own.
+        // A late one, for a stream without grants, says nothing: the next GRANT carries its own
+        // [FLOW-9].
         if self.credit.contains_key(&frame.stream) {
             self.raise_credit(frame.stream, frame.offset);
             self.on_credit(frame.stream);
@@ -294,7 +297,7 @@ impl SecondarySession {
         *credit = offset.max(*credit);
     }
 
-    /// Gives a grant back unfilled. One that has been begun is ended instead.
+    /// Gives a grant back unfilled [GRANT-16]. One that has been begun is ended instead.
     pub(crate) fn refuse_grant(
         &mut self,
         grant: GrantId,

@@ -27,7 +27,7 @@ struct OpenSegment {
     carrier: CarrierId,
     /// The part of the header that QUIC has not taken yet.
     header: Bytes,
-    /// Where this segment ends at the latest.
+    /// Where this segment ends at the latest [SEG-10].
     end: u64,
 }
 
@@ -118,8 +118,8 @@ impl SegmentWriter {
         Ok(SegmentWrite::Done)
     }
 
-    /// Ends the open segment behind what was written. One whose header is incomplete is reset: it
-    /// says nothing yet [SEG-8].
+    /// Ends the open segment behind what was written, which may fill holes [SEG-9]. One whose
+    /// header is incomplete is reset: it says nothing yet [SEG-8].
     pub(crate) fn finish(&mut self, carriers: &mut dyn Carriers) {
         let Some(open) = self.open.take() else { return };
         if open.header.is_empty() {

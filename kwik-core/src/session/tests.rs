@@ -2,6 +2,7 @@
 //! of the connections between them.
 
 mod apps;
+mod chaos;
 mod content;
 mod forgery;
 mod hand;

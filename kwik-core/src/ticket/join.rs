@@ -25,7 +25,7 @@ const MAC_BYTES: usize = 32;
 const TICKET_SALT: &[u8] = b"kwik/1 ticket";
 const PROOF_LABEL: &[u8] = b"kwik/1 join";
 
-/// The primary's word that the holder of a join key may be one path of a session.
+/// The primary's word that the holder of a join key may be one path of a session [KEY-2].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// The session.
@@ -41,8 +41,9 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Whether the ticket can be used now, at a secondary that started then. `skew` is how far the
-    /// clocks of the two servers may differ.
+    /// Whether the ticket can be used now, at a secondary that started then [JOIN-5]. `skew` is how
+    /// far the clocks of the two servers may differ: for so long after a restart it lets a ticket
+    /// in twice [SEAL-6].
     ///
     /// # Errors
     ///

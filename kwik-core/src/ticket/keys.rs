@@ -67,7 +67,7 @@ impl fmt::Debug for PeerKey {
     }
 }
 
-/// HKDF-SHA256, extract and expand, with 32 bytes of output.
+/// HKDF-SHA256, extract and expand, with 32 bytes of output [KEY-1].
 fn derive(salt: &[u8], secret: &[u8; 32], info: &[&[u8]]) -> [u8; 32] {
     let mut key = [0; 32];
     hkdf::Salt::new(HKDF_SHA256, salt)

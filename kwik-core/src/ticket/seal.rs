@@ -25,7 +25,7 @@ const EXTENT_FIXED: u8 = 0;
 const EXTENT_OPEN: u8 = 1;
 
 /// The primary's end of the seals of one path. There must never be two for one session and path:
-/// they would use a nonce twice.
+/// they would use a nonce twice [SEAL-5].
 pub struct Sealer {
     key: LessSafeKey,
     session: SessionId,
@@ -215,6 +215,7 @@ fn sealing_key(peer: &PeerKey, session: SessionId, path: PathId) -> LessSafeKey 
     )
 }
 
+/// [SEAL-2]
 fn nonce(seq: u64) -> Nonce {
     let mut nonce = [0; NONCE_LEN];
     nonce[4..].copy_from_slice(&seq.to_be_bytes());
@@ -225,6 +226,7 @@ fn raw_aad(session: SessionId, path: PathId) -> Vec<u8> {
     aad(KIND_RAW, session, path)
 }
 
+/// What a seal binds its command to; `max_offset` is the client's to say [SEAL-2].
 fn grant_aad(
     session: SessionId,
     path: PathId,

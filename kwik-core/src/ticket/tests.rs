@@ -16,6 +16,7 @@ const SKEW: Duration = Duration::from_secs(5);
 
 // Keys.
 
+/// [KEY-1]
 #[test]
 fn peer_keys_differ_by_pin_and_by_master() {
     let master = MasterKey::from_bytes([1; 32]);
@@ -30,7 +31,7 @@ fn peer_keys_differ_by_pin_and_by_master() {
 }
 
 /// Computed by an independent implementation (Python's `hmac` and `cryptography`): what the module's
-/// text promises to a reader who has nothing else.
+/// text promises to a reader who has nothing else [KEY-1] [KEY-2] [SEAL-2] [JOIN-3].
 #[test]
 fn derivations_are_those_of_the_documentation() {
     let key = peer_key();
@@ -93,6 +94,7 @@ fn a_ticket_comes_back_as_it_was_issued() {
     assert_eq!(peer_key().verify(&bytes), Ok(ticket()));
 }
 
+/// [KEY-2]
 #[test]
 fn every_flipped_bit_of_a_ticket_is_refused() {
     let good = peer_key().issue(&ticket());
@@ -234,6 +236,7 @@ fn a_join_of_another_session_path_or_key_is_refused() {
 
 // Seals.
 
+/// [SEAL-5]
 #[test]
 fn sealed_commands_and_messages_come_back() {
     let (mut sealer, mut opener) = ends();
@@ -245,6 +248,7 @@ fn sealed_commands_and_messages_come_back() {
     assert_eq!(opener.open_raw(&raw), Ok(Bytes::new()));
 }
 
+/// [SEAL-4]
 #[test]
 fn every_flipped_bit_of_a_seal_is_refused_and_consumes_nothing() {
     let (mut sealer, mut opener) = ends();
@@ -267,6 +271,7 @@ fn every_flipped_bit_of_a_seal_is_refused_and_consumes_nothing() {
     assert!(opener.open_grant(&good).is_ok());
 }
 
+/// [SEAL-2]
 #[test]
 fn a_seal_is_bound_to_its_path_grant_stream_and_range() {
     let (mut sealer, mut opener) = ends();
@@ -359,6 +364,7 @@ fn a_withheld_grant_opens_after_later_messages_but_only_once() {
     assert_eq!(opener.open_grant(&withheld), Err(SealError::Replayed));
 }
 
+/// [SEAL-4]
 #[test]
 fn a_seal_that_fell_out_of_the_window_is_too_old() {
     let (mut sealer, mut opener) = ends();

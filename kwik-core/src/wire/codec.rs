@@ -1,4 +1,4 @@
-//! Control frames as bytes: `type varint, length varint, payload`.
+//! Control frames as bytes: `type varint, length varint, payload` [CTL-1].
 //!
 //! Owns the code points, the limit of each frame, and the reader and writer of fields. What a
 //! payload consists of is [`super::payload`]'s.
@@ -133,8 +133,8 @@ impl Head {
     }
 }
 
-/// Decodes a payload of a known type. What follows its fields is ignored: later versions may say
-/// more there [CTL-6].
+/// Decodes a payload of a known type. What follows its fields is ignored [CTL-6]: extensions may
+/// say more there, on which the known fields never depend [EXT-3].
 pub(super) fn decode_payload(
     (kind, decode): (Kind, Decode),
     payload: &[u8],
@@ -312,6 +312,7 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
+    /// The payload ended within a field [CTL-7].
     pub(super) const fn short(&self, field: &'static str) -> WireError {
         WireError::Short {
             frame: self.frame,
@@ -319,6 +320,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A value without a meaning [CTL-7]: new ones need a new version [EXT-4].
     pub(super) const fn invalid(&self, field: &'static str) -> WireError {
         WireError::Invalid {
             frame: self.frame,

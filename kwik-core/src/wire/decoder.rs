@@ -41,7 +41,7 @@ impl Decoder {
     }
 
     /// The next whole frame of a known type; `None` if more bytes are needed. Frames of unknown
-    /// types are skipped [CTL-5].
+    /// types are skipped [CTL-5]: extensions are built on that [EXT-2].
     ///
     /// # Errors
     ///

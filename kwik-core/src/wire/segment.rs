@@ -9,7 +9,7 @@ use crate::ids::{GrantId, StreamId};
 /// Set in the first word: the rest of it is a stream id, not a grant id.
 const PRIMARY_BIT: u64 = 1 << 63;
 
-/// What a segment begins with ([`protocol`](crate::protocol) §6.2). Fixed 16 bytes, big-endian.
+/// What a segment begins with [SEG-1]. Fixed 16 bytes, big-endian.
 ///
 /// | field  | form                    | rule                                                      |
 /// |--------|-------------------------|-----------------------------------------------------------|

@@ -133,7 +133,7 @@ proptest! {
         prop_assert_eq!(decode_one(bytes.into()), Ok(vec![frame]));
     }
 
-    /// [CTL-5]
+    /// [CTL-5] [EXT-2]
     #[test]
     fn frames_of_unknown_types_are_skipped(
         frames in prop::collection::vec(frame(), 0..4),
@@ -152,7 +152,7 @@ proptest! {
         prop_assert!(held <= HELD_MAX_BYTES);
     }
 
-    /// [CTL-6]
+    /// [CTL-6] [EXT-3]
     #[test]
     fn bytes_behind_the_fields_are_ignored(
         frame in frame(),

@@ -21,8 +21,8 @@ pub(super) fn encode(value: u64) -> ([u8; VARINT_LEN_MAX], usize) {
     ((value | tag).to_be_bytes(), len)
 }
 
-/// The value at the front of `bytes`, in any of its forms, and what follows it; `None` if it is not
-/// whole.
+/// The value at the front of `bytes`, in any of its forms [CTL-2], and what follows it; `None` if
+/// it is not whole.
 pub(super) fn decode(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let (&first, _) = bytes.split_first()?;
     let len = 1_usize << (first >> 6);

@@ -71,6 +71,7 @@ fn a_server_whose_starter_is_gone_ends() {
     assert_eq!(status.code(), Some(0));
 }
 
+/// [OVL-1] [FILE-6]
 #[test]
 fn a_file_that_changes_while_it_is_served_does_not_arrive() {
     let house = House::new();

@@ -123,6 +123,7 @@ fn a_reader_gets_one_stream_from_two_servers() {
     primary.closed().expect("the client leaves");
 }
 
+/// [GRANT-16]
 #[test]
 fn a_refused_grant_comes_back_with_its_code() {
     let trio = trio();

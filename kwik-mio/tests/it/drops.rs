@@ -65,6 +65,7 @@ fn read_after_drop(bytes: usize) -> u64 {
     primary.join().expect("content")
 }
 
+/// [SESS-5]
 #[test]
 fn dropping_the_client_closes_the_session_after_what_was_finished() {
     const BYTES: usize = 3 << 20;

@@ -124,6 +124,7 @@ fn a_stopped_stream_says_so_to_its_writer() {
     );
 }
 
+/// [ERR-4]
 #[test]
 fn a_reset_reaches_the_reader_with_its_code() {
     let (client, session, _server) = pair();

@@ -1,6 +1,6 @@
 //! A primary that answers requests, alone or together with its secondaries.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -107,7 +107,7 @@ struct Session {
 struct Shared {
     size: u64,
     /// Ranges that nobody has.
-    todo: VecDeque<ByteRange>,
+    todo: BTreeSet<ByteRange>,
     /// Whose turn it is.
     turn: usize,
     is_finished: bool,
@@ -290,10 +290,7 @@ impl Primary {
     ) {
         self.with(host, handle, |session, primary, _| {
             if let Some(shared) = session.shared.get_mut(&stream) {
-                // The reader waits for these first.
-                for range in missing.iter().rev() {
-                    shared.todo.push_front(range);
-                }
+                shared.todo.extend(missing.iter());
             }
             session.share(primary)
         });
@@ -459,13 +456,16 @@ impl Session {
         let Some(shared) = self.shared.get_mut(&stream) else {
             return Ok(false);
         };
-        let Some(&range) = shared.todo.front() else {
+        // The reader waits for the lowest first.
+        let Some(&range) = shared.todo.first() else {
             return Ok(false);
         };
         // The primary comes in turn like its secondaries; whoever is busy is passed over.
         let hands = self.paths.len() + 1;
+        let lowest = self.own.values().map(|(_, source)| source.next()).min();
         let has_a_hand_free = |hand: usize| match hand.checked_sub(1) {
-            None => self.own.len() < OWN_RANGES,
+            // Those that it has may wait for the credit that only this range brings.
+            None => self.own.len() < OWN_RANGES || lowest.is_none_or(|at| range.start() < at),
             Some(index) => {
                 let path = self.paths.get(index);
                 let held = self.grants.values().filter(|(_, p, _)| Some(p) == path);
@@ -477,7 +477,7 @@ impl Session {
             return Ok(false);
         };
         shared.turn = hand + 1;
-        shared.todo.pop_front();
+        shared.todo.remove(&range);
         let path = hand.checked_sub(1).and_then(|index| self.paths.get(index));
         match path.copied() {
             Some(path) => self.delegate(primary, stream, range, path)?,
@@ -505,7 +505,7 @@ impl Session {
             Err(StreamError::Misuse(Misuse::UnknownPath(_))) => {
                 self.paths.retain(|&p| p != path);
                 if let Some(shared) = self.shared.get_mut(&stream) {
-                    shared.todo.push_front(range);
+                    shared.todo.insert(range);
                 }
                 Ok(())
             }

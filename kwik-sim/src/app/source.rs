@@ -61,9 +61,14 @@ impl Source {
         }
     }
 
+    /// The offset of the next byte to be taken.
+    pub(super) fn next(&self) -> u64 {
+        self.at - self.pending.len() as u64
+    }
+
     /// Nothing is wanted from `end` on.
     pub(super) fn truncate(&mut self, end: u64) {
-        let next = self.at - self.pending.len() as u64;
+        let next = self.next();
         let keep = usize::try_from(end.saturating_sub(next)).unwrap_or(usize::MAX);
         self.pending.truncate(keep);
         self.at = next + self.pending.len() as u64;

@@ -273,6 +273,7 @@ fn a_message_that_is_replayed_is_heard_once() {
     assert_eq!(stage.secondary_app(0).raw(), [b"once".to_vec()]);
 }
 
+/// [FLOW-1]
 #[test]
 fn an_order_is_obeyed_only_as_far_as_the_client_gives_credit() {
     let stage = orders(|sealer| {

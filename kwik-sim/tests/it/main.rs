@@ -23,3 +23,4 @@ fn lossy(loss_ppm: u32) -> LinkSpec {
         ..LinkSpec::default()
     }
 }
+mod weather;

@@ -93,6 +93,7 @@ fn a_write_that_came_up_short_is_woken_until_all_is_through() {
     assert!(data.is_empty());
 }
 
+/// [CONN-8]
 #[test]
 fn a_control_frame_passes_a_full_send_window() {
     let mut net = pair();
@@ -115,6 +116,7 @@ fn a_control_frame_passes_a_full_send_window() {
     assert_eq!(read(&mut net, CLIENT, control(), Order::Ordered).len(), 5);
 }
 
+/// [CTL-12]
 #[test]
 fn a_control_frame_overtakes_bulk_data_of_any_priority() {
     let mut net = distant_pair();
@@ -251,6 +253,7 @@ fn carriers_that_do_not_exist_are_gone() {
     assert!(net.is_up(CLIENT) && net.is_up(SERVER));
 }
 
+/// [CONN-6]
 #[test]
 fn a_secondary_has_no_credit_for_a_bidirectional_carrier() {
     let mut net = pair_with(&quic_config(), PathId(3));
@@ -258,6 +261,7 @@ fn a_secondary_has_no_credit_for_a_bidirectional_carrier() {
     assert!(net.carriers(SERVER).open_uni(PATH).expect("open").is_some());
 }
 
+/// [CONN-6]
 #[test]
 fn a_primary_may_open_streams_and_a_client_may_not_open_segments() {
     let mut net = pair();

@@ -14,6 +14,7 @@ use crate::error::code;
 use crate::ids::{PathId, SessionHandle};
 use crate::quic::Entropy;
 
+/// [CTL-1]
 #[test]
 fn both_ends_come_up_with_one_control_carrier_and_one_exporter() {
     let net = pair();
@@ -84,6 +85,7 @@ fn silence_ends_a_connection_after_the_idle_timeout() {
     }
 }
 
+/// [CONN-9]
 #[test]
 fn an_idle_connection_is_kept_alive() {
     let mut net = pair();
@@ -153,6 +155,7 @@ fn garbage_is_not_heard() {
     assert!(net.told(CLIENT).contains(&Input::Heard(PATH)));
 }
 
+/// [JOIN-7]
 #[test]
 fn a_redial_closes_the_older_connection_and_hushes_it() {
     let identity = Identity::new();

@@ -14,8 +14,8 @@ use super::wire::Wire;
 use super::{CLIENT, PATH, SERVER, SESSION, quic_config};
 use crate::carrier::{DialTarget, DownCause, Input};
 use crate::config::QuicConfig;
-use crate::endpoint::{ConnectError, IdentityError};
 use crate::error::code;
+use crate::error::{ConnectError, IdentityError};
 use crate::ids::SessionHandle;
 use crate::quic::tls::{SharedClock, Tls, WallClock};
 use crate::quic::{Entropy, Quic, certificate_pin};
@@ -68,6 +68,7 @@ fn dial(server: QuicServerConfig, pin: [u8; 32]) -> Net {
     net
 }
 
+/// [CONN-2]
 #[test]
 fn a_server_with_the_pinned_certificate_and_its_key_is_believed() {
     let identity = Identity::new();
@@ -75,6 +76,7 @@ fn a_server_with_the_pinned_certificate_and_its_key_is_believed() {
     assert!(net.is_up(CLIENT));
 }
 
+/// [CONN-2]
 #[test]
 fn a_server_with_another_certificate_is_told_apart_from_every_other_failure() {
     let (asked, met) = (Identity::new(), Identity::new());
@@ -83,6 +85,7 @@ fn a_server_with_another_certificate_is_told_apart_from_every_other_failure() {
     assert!(!net.is_up(CLIENT) && !net.is_up(SERVER));
 }
 
+/// [CONN-3]
 #[test]
 fn a_server_with_the_pinned_certificate_and_another_key_is_not_believed() {
     let (asked, held) = (Identity::new(), Identity::new());
@@ -92,6 +95,7 @@ fn a_server_with_the_pinned_certificate_and_another_key_is_not_believed() {
     assert!(!net.is_up(CLIENT) && !net.is_up(SERVER));
 }
 
+/// [CONN-1]
 #[test]
 fn a_server_of_another_protocol_is_not_spoken_to() {
     let identity = Identity::new();
@@ -102,6 +106,7 @@ fn a_server_of_another_protocol_is_not_spoken_to() {
     ));
 }
 
+/// [CONN-2]
 #[test]
 fn the_pin_is_the_hash_of_the_public_key_and_not_of_the_certificate() {
     let identity = Identity::fixed();

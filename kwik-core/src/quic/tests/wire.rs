@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use crate::carrier::Now;
-use crate::endpoint::{Datagram, Transmit};
+use crate::datagram::{Datagram, Transmit};
 
 const DELAY: Duration = Duration::from_millis(5);
 /// Datagrams that are kept to be forged.

@@ -1,6 +1,7 @@
 //! When servers are told how far they may write, and what follows from bytes that arrived or were
 //! read.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::ClientSession;
@@ -28,6 +29,7 @@ impl ClientSession {
             return Err(Violation::Unexpected("second AGGREGATE of a stream"));
         }
         let Some(read) = self.streams.plain_read(stream) else {
+            // It had ended before the primary knew [AGG-3].
             return Ok(());
         };
         if read > frame.plain_end {
@@ -52,7 +54,7 @@ impl ClientSession {
         self.read_waiting_segments(cx, stream)
     }
 
-    /// FINAL_SIZE: the primary says where a stream ends; grants beyond are clipped.
+    /// FINAL_SIZE: the primary says where a stream ends; grants beyond are clipped [END-6].
     pub(super) fn on_final_size(
         &mut self,
         cx: &mut Cx<'_>,
@@ -64,9 +66,10 @@ impl ClientSession {
         }
         let Some(recv) = self.streams.aggregated_mut(stream) else {
             // A stream that the application has let go of is still known for a while.
-            return match self.streams.plain_read(stream) {
-                Some(_) => Err(Violation::Unexpected("FINAL_SIZE of a plain stream")),
-                None => Ok(()),
+            return if self.streams.is_let_go(stream) {
+                Ok(())
+            } else {
+                Err(Violation::Unexpected("FINAL_SIZE of a plain stream"))
             };
         };
         recv.set_final_size(stream, frame.size)?;
@@ -148,7 +151,8 @@ impl ClientSession {
     }
 
     /// Tells the primary, and each path whose grants reach past what it was told last, how far they
-    /// may write: when a sixteenth of the window has opened, or a server has no credit left at all.
+    /// may write [FLOW-6]: when a sixteenth of the window has opened, or a server has no credit
+    /// left at all.
     fn tell_credit(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
         let step = self.config.client.stream_window_bytes / 16;
         let mut paths = vec![(PathId::PRIMARY, u64::MAX)];
@@ -162,21 +166,25 @@ impl ClientSession {
         };
         let (max, cursor) = (recv.window.max_offset(), recv.cursor());
         let reserve = self.config.client.stream_reserve_bytes / 2;
-        let mut told = Vec::new();
-        for (path, end) in paths {
+        paths.retain(|&(path, end)| {
             let last = recv.window.told(path);
             let worth = max - last >= step.min(max) || last <= cursor.saturating_add(reserve);
-            if end > last && max > last && worth {
-                told.push((path, recv.window.tell(path)));
-            }
-        }
-        for (path, offset) in told {
+            end > last && max > last && worth
+        });
+        // A path is told once, however many grants it has.
+        let paths: BTreeSet<PathId> = paths.into_iter().map(|(path, _)| path).collect();
+        for path in paths {
+            let stood = self.credited_grants(path).is_empty();
+            let Some(recv) = self.streams.aggregated_mut(stream) else {
+                return;
+            };
+            let offset = recv.window.tell(path);
             let frame = ControlFrame::MaxOffset(MaxOffset { stream, offset });
             if path == PathId::PRIMARY {
                 self.send_primary(cx, &frame);
             } else {
                 self.send_secondary(cx, path, &frame);
-                self.arm_start(cx.now.monotonic, path);
+                self.arm_start(cx.now.monotonic, path, stood);
             }
         }
     }

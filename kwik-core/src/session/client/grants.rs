@@ -21,7 +21,8 @@ use crate::wire::{
 const GRANTS_PER_PATH_MAX: usize = 32;
 
 impl ClientSession {
-    /// GRANT: the primary gives a range of a stream to a path.
+    /// GRANT: the primary gives a range of a stream to a path. Ids rise [GRANT-1]; one that needs
+    /// no secondary, or can have none, is answered at once [GRANT-5].
     pub(super) fn on_grant(&mut self, cx: &mut Cx<'_>, frame: Grant) -> Result<(), Violation> {
         if !self.ledger.is_new(frame.grant) {
             return Err(Violation::Unexpected("grant id"));
@@ -33,31 +34,13 @@ impl ClientSession {
         self.stats.grants += 1;
         let range = frame.extent.range();
         let Some(recv) = self.aggregated_for_grant(frame.stream, range)? else {
-            self.answer_unheld(cx, frame.grant, LostReason::Gone, range, frame.extent);
+            self.answer_gone(cx, frame.grant, frame.extent);
             return Ok(());
         };
         let wanted = clipped(range, recv.final_size());
         let missing = recv.reassembly.missing_in(wanted);
-        recv.on_covered(wanted);
         if missing.is_empty() && !frame.extent.is_open() {
             self.tell(cx, frame.grant, GrantOutcome::Done { end: wanted.end() });
-            return Ok(());
-        }
-        let Some(phase) = self
-            .paths
-            .live
-            .get(&frame.path)
-            .map(|path| path.state.phase())
-        else {
-            self.answer_unheld(cx, frame.grant, LostReason::Path, range, frame.extent);
-            return Ok(());
-        };
-        let unanswered = self.ledger.unanswered_on(frame.path);
-        if unanswered >= GRANTS_PER_PATH_MAX {
-            return Err(Violation::ExcessiveLoad("grants on a path"));
-        }
-        if unanswered >= self.config.client.grants_per_path_max {
-            self.answer_unheld(cx, frame.grant, LostReason::Limit, range, frame.extent);
             return Ok(());
         }
         let held = Held::new(
@@ -67,9 +50,30 @@ impl ClientSession {
             frame.extent.is_open(),
             missing,
         );
+        let Some(phase) = self
+            .paths
+            .live
+            .get(&frame.path)
+            .map(|path| path.state.phase())
+        else {
+            self.answer_unheld(cx, frame.grant, &held, LostReason::Path);
+            return Ok(());
+        };
+        let unanswered = self.ledger.unanswered_on(frame.path);
+        if unanswered >= GRANTS_PER_PATH_MAX {
+            return Err(Violation::ExcessiveLoad("grants on a path"));
+        }
+        if unanswered >= self.config.client.grants_per_path_max {
+            self.answer_unheld(cx, frame.grant, &held, LostReason::Limit);
+            return Ok(());
+        }
         self.ledger.give(frame.grant, held);
+        if let Some(recv) = self.streams.aggregated_mut(frame.stream) {
+            recv.on_covered(wanted);
+        }
         match phase {
             PathPhase::Active => self.forward_grant(cx, frame),
+            // Nothing goes behind JOIN before it is accepted [JOIN-10].
             PathPhase::Dialing | PathPhase::Joining => self.queue_grant(cx, frame),
             PathPhase::Retiring | PathPhase::Dead | PathPhase::Retired => {
                 self.lose(cx, frame.grant, LostReason::Path);
@@ -92,7 +96,7 @@ impl ClientSession {
                 self.forward(cx, id, ControlFrame::Raw(frame))
             }
             PathPhase::Dialing | PathPhase::Joining => {
-                // A message that finds no room is dropped: it promises nothing.
+                // A message that finds no room is dropped: it promises nothing [GRANT-4].
                 self.queue(id, ControlFrame::Raw(frame));
             }
             PathPhase::Dead | PathPhase::Retired => {}
@@ -100,7 +104,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// REVOKE: the primary takes a grant back, wholly or from an offset on.
+    /// REVOKE: the primary takes a grant back, wholly or from an offset on [GRANT-8].
     pub(super) fn on_revoke(&mut self, cx: &mut Cx<'_>, frame: &Revoke) -> Result<(), Violation> {
         if self.ledger.is_new(frame.grant) {
             return Err(Violation::Unexpected("grant id in REVOKE"));
@@ -130,7 +134,8 @@ impl ClientSession {
         }
     }
 
-    /// Takes a grant back at its secondary; the final status waits for what is on its way.
+    /// Takes a grant back at its secondary; the final status waits for what is on its way
+    /// [GRANT-10].
     fn drain(&mut self, cx: &mut Cx<'_>, grant: GrantId) {
         if self.ledger.drain(grant) {
             self.drains
@@ -178,7 +183,7 @@ impl ClientSession {
         Ok(())
     }
 
-    /// GRANT_REFUSED: a secondary will not fill a grant.
+    /// GRANT_REFUSED: a secondary will not fill a grant [GRANT-16].
     pub(super) fn on_grant_refused(
         &mut self,
         cx: &mut Cx<'_>,
@@ -207,12 +212,13 @@ impl ClientSession {
             };
             let reason = match (held.is_disputed(), held.is_live()) {
                 (true, _) => LostReason::Conflict,
+                // GRANT_DONE named less than the range [GRANT-18].
                 (false, true) => LostReason::Short,
                 (false, false) => LostReason::Revoked,
             };
             let superfluous = held.is_forwarded() && !held.is_written_whole() && held.is_live();
             if superfluous && self.inbound_of(grant).is_none() {
-                // Others brought the bytes first: its secondary need not.
+                // Others brought the bytes first: its secondary need not [GRANT-17].
                 self.revoke_at_secondary(cx, grant, 0);
             }
             self.answer(cx, grant, end, reason);
@@ -254,13 +260,7 @@ impl ClientSession {
         let (path, stream) = (held.path, held.stream);
         tracing::debug!(%grant, %path, %stream, ?end, ?reason, "grant ended");
         self.ledger.on_answered(grant);
-        match end {
-            Final::Done { end } => self.tell(cx, grant, GrantOutcome::Done { end }),
-            Final::Short { end, missing } => {
-                self.note_lost(cx.now.monotonic, stream, &missing);
-                self.tell_lost(cx, grant, reason, end, &missing);
-            }
-        }
+        self.tell_final(cx, grant, stream, end, reason);
         self.drop_waiting(path, grant);
         let working = self.ledger.unanswered_on(path) > 0;
         if let Some(path) = self.paths.get_mut(path) {
@@ -270,21 +270,37 @@ impl ClientSession {
         self.end_retiring(cx, path);
     }
 
-    /// A grant that is answered before it was held.
-    fn answer_unheld(
-        &mut self,
-        cx: &mut Cx<'_>,
-        grant: GrantId,
-        reason: LostReason,
-        range: ByteRange,
-        extent: Extent,
-    ) {
+    /// A grant that is answered at once instead of being held [GRANT-5].
+    fn answer_unheld(&mut self, cx: &mut Cx<'_>, grant: GrantId, held: &Held, reason: LostReason) {
+        tracing::debug!(%grant, range = %held.range, ?reason, "grant not taken");
+        self.tell_final(cx, grant, held.stream, held.short(), reason);
+    }
+
+    /// A grant whose stream is gone: what of it was ever present is not known any more [GRANT-19].
+    fn answer_gone(&mut self, cx: &mut Cx<'_>, grant: GrantId, extent: Extent) {
         let (end, missing) = match extent {
             Extent::Fixed(range) => (range.end(), RangeSet::from(range)),
             Extent::Open { start } => (start, RangeSet::new()),
         };
-        tracing::debug!(%grant, %range, ?reason, "grant not taken");
-        self.tell_lost(cx, grant, reason, end, &missing);
+        tracing::debug!(%grant, ?extent, "grant of a stream that is gone");
+        self.tell_lost(cx, grant, LostReason::Gone, end, &missing);
+    }
+
+    fn tell_final(
+        &mut self,
+        cx: &mut Cx<'_>,
+        grant: GrantId,
+        stream: StreamId,
+        end: Final,
+        reason: LostReason,
+    ) {
+        match end {
+            Final::Done { end } => self.tell(cx, grant, GrantOutcome::Done { end }),
+            Final::Short { end, missing } => {
+                self.note_lost(cx.now.monotonic, stream, &missing);
+                self.tell_lost(cx, grant, reason, end, &missing);
+            }
+        }
     }
 
     fn tell_lost(
@@ -332,8 +348,11 @@ impl ClientSession {
             return;
         };
         let (wanted, range) = (held.range, frame.extent.range());
+        let stood = self.credited_grants(path).is_empty();
         if let Some(recv) = self.streams.aggregated_mut(frame.stream) {
             frame.max_offset = recv.window.tell(path);
+            // Who has just been asked is not late, however long the reader has been waiting.
+            recv.on_grant_sign(wanted, cx.now.monotonic);
         }
         self.ledger.on_forwarded(grant, range);
         self.forward(cx, path, ControlFrame::Grant(frame));
@@ -343,10 +362,11 @@ impl ClientSession {
         if let Some(path) = self.paths.get_mut(path) {
             path.liveness.set_working(true, cx.now.monotonic);
         }
-        self.arm_start(cx.now.monotonic, path);
+        self.arm_start(cx.now.monotonic, path, stood);
     }
 
-    /// Keeps a frame for a path that has not joined; false if there is no room for it.
+    /// Keeps a frame for a path that has not joined, in the order in which they came; false if
+    /// there is no room for it [GRANT-4].
     fn queue(&mut self, id: PathId, frame: ControlFrame) -> bool {
         let room = self.config.client.outbox_bytes_max;
         let Some(path) = self.paths.get_mut(id) else {
@@ -364,6 +384,7 @@ impl ClientSession {
     fn queue_grant(&mut self, cx: &mut Cx<'_>, frame: Grant) {
         let (path, grant) = (frame.path, frame.grant);
         if !self.queue(path, ControlFrame::Grant(frame)) {
+            // At once: too many seals must not pass it [SEAL-7].
             self.lose(cx, grant, LostReason::Limit);
         }
     }
@@ -411,18 +432,21 @@ impl ClientSession {
         }
     }
 
-    /// The path's clock runs from now on, if it has something to write and may.
-    pub(super) fn arm_start(&mut self, now: Instant, id: PathId) {
+    /// The path's clock runs from now on, if it has something to write and may. If it `stood`,
+    /// because nothing had credit, it begins anew.
+    pub(super) fn arm_start(&mut self, now: Instant, id: PathId, stood: bool) {
         let deadline = now + self.config.client.grant_start_max;
-        if !self.credited_grants(id).is_empty()
-            && let Some(path) = self.paths.get_mut(id)
-        {
-            path.start_deadline.get_or_insert(deadline);
+        if self.credited_grants(id).is_empty() {
+            return;
+        }
+        if let Some(path) = self.paths.get_mut(id) {
+            let running = path.start_deadline.filter(|_| !stood);
+            path.start_deadline = running.or(Some(deadline));
         }
     }
 
     /// Live grants of a path whose lowest missing byte has credit.
-    fn credited_grants(&self, path: PathId) -> GrantIds {
+    pub(super) fn credited_grants(&self, path: PathId) -> GrantIds {
         let credited = |held: &Held| {
             let told = self
                 .streams

@@ -124,7 +124,8 @@ impl ClientPath {
 }
 
 impl ClientSession {
-    /// ADD_PATH: the primary names a secondary.
+    /// ADD_PATH: the primary names a secondary. Ids rise [PATH-1]; there is a bound on the paths
+    /// [PATH-4], and without an address that may be dialled the path is dead at once [PATH-3].
     pub(super) fn on_add_path(&mut self, cx: &mut Cx<'_>, frame: AddPath) -> Result<(), Violation> {
         if frame.path == PathId::PRIMARY || self.paths.was_named(frame.path) {
             return Err(Violation::Unexpected("path id in ADD_PATH"));
@@ -156,6 +157,7 @@ impl ClientSession {
         Ok(())
     }
 
+    /// The first address that may be dialled [PATH-2].
     fn permitted(&self, addrs: &[SocketAddr]) -> Option<SocketAddr> {
         let primary = self.primary.target.addr.ip();
         addrs
@@ -164,7 +166,7 @@ impl ClientSession {
             .find(|&addr| self.config.client.dial.permits(primary, addr))
     }
 
-    /// Starts waiting dials, as many as the policy allows at once.
+    /// Starts waiting dials, as many as the policy allows at once [PATH-4].
     fn dial_next(&mut self, now: Instant) {
         let policy = &self.config.client.dial;
         let mut dialing = self
@@ -179,6 +181,7 @@ impl ClientSession {
             }
             if path.state.phase() == PathPhase::Dialing && path.dial_deadline.is_none() {
                 tracing::debug!(path = %id, addr = %path.target.addr, "dialling a secondary");
+                // Until JOINED, not only until the handshake is done [PATH-5].
                 path.dial_deadline = Some(now + policy.dial_deadline);
                 self.outputs.push_back(Output::Dial {
                     path: id,
@@ -189,7 +192,7 @@ impl ClientSession {
         }
     }
 
-    /// The connection to a secondary stands: ask to join.
+    /// The connection to a secondary stands: ask to join [JOIN-2].
     pub(super) fn on_secondary_up(
         &mut self,
         cx: &mut Cx<'_>,
@@ -285,7 +288,7 @@ impl ClientSession {
         self.end_path(cx, id, PathPhase::Dead, violation.code());
     }
 
-    /// Ends a path whose connection this end closes.
+    /// Ends a path whose connection this end closes, with the code that says why [PATH-11].
     pub(super) fn end_path(&mut self, cx: &mut Cx<'_>, id: PathId, phase: PathPhase, code: u64) {
         if self
             .paths
@@ -309,7 +312,8 @@ impl ClientSession {
         }
         self.remember(path.info(id));
         self.drop_segments_of(id);
-        // The end comes before what it costs, so that nobody grants those ranges to this path again.
+        // The end comes before what it costs, so that nobody grants those ranges to this path again
+        // [PATH-9].
         self.tell_path_ended(cx, id, phase);
         self.lose_grants_of(cx, id, LostReason::Path);
         self.dial_next(cx.now.monotonic);
@@ -370,6 +374,7 @@ impl ClientSession {
         match path.liveness.on_timeout(now, silence_max) {
             Verdict::Wait => {}
             Verdict::Probe => {
+                // Perhaps it is us who are cut off: then the primary is silent too [PATH-7].
                 self.outputs.push_back(Output::Probe(id));
                 self.outputs.push_back(Output::Probe(PathId::PRIMARY));
             }

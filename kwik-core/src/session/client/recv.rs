@@ -92,7 +92,7 @@ impl AggregatedRecv {
         Ok(())
     }
 
-    /// Whether every byte up to the final size was read.
+    /// Whether every byte up to the final size was read: nothing else is waited for [END-4].
     pub(super) fn is_at_end(&self) -> bool {
         self.plain_read == self.plain_end && self.final_size == Some(self.reassembly.cursor())
     }
@@ -154,7 +154,8 @@ impl AggregatedRecv {
         self.uncovered.remove(range);
     }
 
-    /// The hole at which the reader waits, if nobody is to fill it.
+    /// The hole at which the reader waits, if nobody is to fill it. What the primary has not given
+    /// away is no hole [END-9].
     pub(super) fn hole(&self) -> Option<ByteRange> {
         let cursor = self.reassembly.cursor();
         let at = ByteRange::with_len(cursor, 1)?;
@@ -186,9 +187,9 @@ impl AggregatedRecv {
         late
     }
 
-    /// Something came of a grant that is to bring these bytes: if the reader waits at one of them,
-    /// its clock begins anew.
-    pub(super) fn on_grant_bytes(&mut self, range: ByteRange, now: Instant) {
+    /// A grant that is to bring these bytes began, or something of it came: if the reader waits at
+    /// one of them, its clock begins anew.
+    pub(super) fn on_grant_sign(&mut self, range: ByteRange, now: Instant) {
         if let Some((at, since)) = &mut self.wait
             && range.start() <= *at
             && *at < range.end()

@@ -115,7 +115,7 @@ impl ClientSession {
         if let (SegmentOwner::Grant(_), Some(recv)) =
             (header.owner, self.streams.aggregated_mut(stream))
         {
-            recv.on_grant_bytes(range, now);
+            recv.on_grant_sign(range, now);
         }
         self.on_landed(cx, carrier.path, header, stream, landed)
     }
@@ -158,7 +158,7 @@ impl ClientSession {
         Ok(Some(header))
     }
 
-    /// Where a segment of `path` belongs.
+    /// Where a segment of `path` belongs [SEG-3].
     fn place(&self, path: PathId, header: SegmentHeader) -> Result<Place, Violation> {
         match (path == PathId::PRIMARY, header.owner) {
             (true, SegmentOwner::Primary(stream)) => self.place_of_primary(stream),
@@ -179,6 +179,7 @@ impl ClientSession {
         }
     }
 
+    /// Segments of the primary may overtake AGGREGATE: then they wait unread [AGG-4].
     fn place_of_primary(&self, stream: StreamId) -> Result<Place, Violation> {
         if self.streams.aggregated(stream).is_some() {
             return Ok(Place::Stream(stream, ByteRange::from(0)));
@@ -187,7 +188,8 @@ impl ClientSession {
         Ok(if wanted { Place::Later } else { Place::Nowhere })
     }
 
-    /// Moves bytes from QUIC into the stream's reassembly.
+    /// Moves bytes from QUIC into the stream's reassembly, in whatever order, whether or not
+    /// anybody reads the stream [SEG-11].
     fn land(
         &mut self,
         carriers: &mut dyn Carriers,
@@ -215,6 +217,7 @@ impl ClientSession {
                 landed.violation = Some(outside(header, stream));
                 return ControlFlow::Break(());
             };
+            // Judged by what was given, told or not [FLOW-8].
             if placed.end() > credit {
                 landed.violation = Some(Violation::FlowControl(stream));
                 return ControlFlow::Break(());
@@ -240,7 +243,7 @@ impl ClientSession {
         })
     }
 
-    /// A carrier was read: forget it at its end.
+    /// A carrier was read: forget it at its end, which means nothing else [SEG-12].
     fn on_segment_read(
         &mut self,
         now: Instant,
@@ -285,6 +288,7 @@ impl ClientSession {
         self.count_received(path, landed.new_bytes);
         let buffered = self.streams.buffered_bytes(stream);
         self.stats.note_buffered(stream, buffered);
+        // Told, and under two of three policies nothing more [OVL-3].
         for &range in &landed.conflicts {
             self.events.push_back(ClientEvent::Conflict {
                 stream,
@@ -301,6 +305,7 @@ impl ClientSession {
         if let Some(violation) = landed.violation {
             return Err(violation);
         }
+        // A path pays for its own gaps alone [ERR-5].
         if self.ledger.gaps_on(path) > self.config.client.gaps_per_path_max {
             return Err(Violation::ExcessiveLoad("gaps in the grants of a path"));
         }
@@ -417,7 +422,8 @@ impl Landed {
     }
 }
 
-/// Where in the stream the bytes at a carrier offset belong; `None` past the largest offset.
+/// Where in the stream the bytes at a carrier offset belong [SEG-1]; `None` past the largest
+/// offset.
 fn stream_range(header: SegmentHeader, carrier_offset: u64, len: usize) -> Option<ByteRange> {
     let within = carrier_offset.checked_sub(SegmentHeader::LEN as u64)?;
     ByteRange::with_len(header.offset.checked_add(within)?, len as u64)

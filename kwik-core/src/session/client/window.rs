@@ -58,7 +58,8 @@ impl StreamWindow {
         self.max_offset
     }
 
-    /// Follows the read cursor: gives back what was read, takes what is to come.
+    /// Follows the read cursor: gives back what was read, takes what is to come. Never further than
+    /// one window [FLOW-2], never nearer than the reserve, which no other stream can take [FLOW-7].
     pub(super) fn follow(&mut self, cursor: u64, config: &ClientConfig, pool: &mut SessionWindow) {
         let outstanding = self.max_offset.saturating_sub(cursor);
         let keeps = outstanding
@@ -123,6 +124,7 @@ mod tests {
         }
     }
 
+    /// [FLOW-2]
     #[test]
     fn the_window_moves_with_the_cursor() {
         let config = config(100, 1000);
@@ -136,6 +138,7 @@ mod tests {
         assert_eq!(pool.free_bytes, 1000);
     }
 
+    /// [FLOW-7]
     #[test]
     fn unread_streams_leave_every_other_its_reserve() {
         let config = config(100, 90);

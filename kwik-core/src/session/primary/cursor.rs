@@ -223,7 +223,7 @@ impl PrimarySession {
         }
     }
 
-    /// From now on new bytes of the stream travel in segments.
+    /// From now on new bytes of the stream travel in segments [AGG-1], unless it has ended [AGG-3].
     pub(super) fn aggregate(&mut self, stream: StreamId, carriers: &mut dyn Carriers) {
         let Ok(found) = self.streams.get(stream) else {
             return;
@@ -347,6 +347,7 @@ impl PrimarySession {
         let cursor = aggregated.cursor.next();
         let wanted = ByteRange::with_len(cursor, data.len() as u64)
             .ok_or_else(|| Misuse::BadRange(ByteRange::from(cursor)))?;
+        // Who writes into a granted range by accident writes other bytes there [OVL-1].
         let free = aggregated.coverage.free_bytes(wanted);
         if free == 0 && !data.is_empty() {
             return Err(Misuse::RangeTaken(wanted).into());

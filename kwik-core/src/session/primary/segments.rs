@@ -157,6 +157,7 @@ impl PrimarySession {
         if offset < self.plain_end(stream)? {
             return Err(bad.into());
         }
+        // Others could not be opened when the lowest hole needs one [SEG-7].
         if self.segments.opened_by_application() >= self.desk.config().segments_open_max {
             return Err(Misuse::Limit("open segments").into());
         }
@@ -281,8 +282,8 @@ impl PrimarySession {
         }
     }
 
-    /// The client wants no more of one segment. What else is wrong it tells with HOLE or with the
-    /// end of the stream.
+    /// The client wants no more of one segment: it is owed a reset [SEG-13]. What else is wrong it
+    /// tells with HOLE or with the end of the stream.
     pub(super) fn on_segment_stopped(
         &mut self,
         now: Now,

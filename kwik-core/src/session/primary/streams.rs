@@ -15,7 +15,8 @@ use crate::error::{CloseReason, Misuse, StreamError, Violation};
 use crate::event::StreamEvent;
 use crate::ids::{CarrierId, PathId, StreamId};
 
-/// The one byte at the beginning of a stream of ours: QUIC does not show a stream without any.
+/// The one byte at the beginning of a stream of ours: QUIC does not show a stream without any
+/// [STR-2].
 const PREAMBLE: &[u8] = &[0];
 
 /// All streams that are not over in both directions.
@@ -381,7 +382,8 @@ impl PrimarySession {
         }
     }
 
-    /// The client wants no more of a stream: the carrier is owed a reset, or QUIC keeps it for ever.
+    /// The client wants no more of a stream: the carrier is owed a reset, or QUIC keeps it for ever
+    /// [STR-4].
     pub(super) fn on_stream_stopped(
         &mut self,
         stream: StreamId,
@@ -411,7 +413,7 @@ impl PrimarySession {
         }
     }
 
-    /// Nothing more is sent on the stream, by nobody.
+    /// Nothing more is sent on the stream, by nobody [END-7] [END-8].
     fn give_up_sending(
         &mut self,
         stream: StreamId,

@@ -84,6 +84,7 @@ impl SecondarySession {
         }
         let credit = self.credit.get(&segment.stream).copied().unwrap_or(0);
         let bounds = SegmentBounds {
+            // Credit is no permission [FLOW-3].
             limit: credit.min(held.range.end()),
             segment_max_bytes: self.context.config.server.segment_max_bytes,
             lowest: self.lowest_of(segment_stream(&self.segments.open, id)),
@@ -244,9 +245,10 @@ impl SecondarySession {
         carrier: CarrierId,
     ) -> Result<(), Violation> {
         if carrier == self.control.carrier() {
+            // It lives as long as the connection [CTL-3].
             return Err(Violation::Unexpected("STOP_SENDING of the control carrier"));
         }
-        // quinn keeps a stopped stream until it is reset.
+        // quinn keeps a stopped stream until it is reset [SEG-13].
         cx.carriers.reset(carrier, code::ENDED);
         let open = self
             .segments

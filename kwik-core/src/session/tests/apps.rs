@@ -327,6 +327,16 @@ impl PrimaryApp {
         self.segments.insert(segment, (stream, run));
     }
 
+    /// What is still to be written, for the message of a failed test.
+    pub(super) fn describe(&self) -> String {
+        format!("{:?} {:?}", self.writes, self.segments)
+    }
+
+    /// Whether everything that was to be written is.
+    pub(super) fn is_idle(&self) -> bool {
+        self.writes.is_empty() && self.segments.is_empty()
+    }
+
     pub(super) fn act(&mut self, cx: &mut Cx<'_>, chance: &mut Option<SplitMix>) -> bool {
         if let Some(stream) = self.unread.pop() {
             self.read_request(stream, cx);

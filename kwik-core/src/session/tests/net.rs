@@ -353,6 +353,20 @@ impl Net {
         open.map(|(&stream, _)| stream).collect()
     }
 
+    /// Unidirectional carriers that have not ended for both sides.
+    pub(super) fn segments_in_use(&self, id: ConnId) -> Vec<u64> {
+        let mut open = self.open_carriers(id);
+        open.retain(|&stream| direction(stream) == 1);
+        open
+    }
+
+    /// Whether the writer of a carrier toward `toward` has given it up.
+    pub(super) fn was_reset(&self, id: ConnId, toward: Side, stream: u64) -> bool {
+        let flow = self.conns[id.0].carriers.get(&stream);
+        let flow = flow.and_then(|carrier| carrier.flows[toward.index()].as_ref());
+        flow.is_some_and(|flow| matches!(flow.out.state, Sending::Reset(_)))
+    }
+
     /// The stream offset in the header of a segment that has not arrived.
     pub(super) fn segment_offset(&self, id: ConnId, stream: u64) -> u64 {
         let carrier = &self.conns[id.0].carriers[&stream];
@@ -378,6 +392,26 @@ impl Net {
         self.in_flight(id, Side::Client)
             .iter()
             .any(|(stream, _)| direction(*stream) == 1)
+    }
+
+    /// What is open of a connection, for the message of a failed test.
+    pub(super) fn describe(&self, id: ConnId) -> Vec<String> {
+        let open = self.open_carriers(id).into_iter().map(|stream| {
+            let flows = self.conns[id.0].carriers[&stream].flows.iter().flatten();
+            let flows = flows.map(|flow| {
+                let (out, inc) = (&flow.out, &flow.inc);
+                format!(
+                    "{:?} wrote {}, {:?} got {} of {:?}",
+                    out.state,
+                    out.written,
+                    inc.state,
+                    inc.arrived.bytes(),
+                    inc.size
+                )
+            });
+            format!("{stream}: {}", flows.collect::<Vec<_>>().join("; "))
+        });
+        open.collect()
     }
 
     /// What one end buffers from now on.

@@ -1,5 +1,7 @@
 //! Faults that this world has found, each pinned by the shortest sequence that shows it.
 
+use bytes::Bytes;
+
 use super::content::content;
 use super::hand::{HandPrimary, SESSION};
 use super::net::Side;
@@ -7,6 +9,7 @@ use super::world::{CLIENT, Setup, What, span};
 use crate::error::StreamError;
 use crate::event::{ClientEvent, StreamEvent};
 use crate::ids::{CarrierId, PathId};
+use crate::plan::{PlanSpec, Spread};
 use crate::wire::{ControlFrame, Welcome};
 
 fn scripted() -> Setup {
@@ -91,7 +94,8 @@ fn a_reset_of_an_aggregated_stream_is_heard_although_nobody_reads_its_carrier() 
     }
 }
 
-/// Otherwise a plain part that is longer than the window leaves the segments without any credit.
+/// Otherwise a plain part that is longer than the window leaves the segments without any
+/// credit [FLOW-2].
 #[test]
 fn credit_follows_the_reader_through_the_plain_part() {
     let mut world = scripted().build();
@@ -114,4 +118,35 @@ fn credit_follows_the_reader_through_the_plain_part() {
         }
     }
     assert!(credit > plain_end, "{credit}");
+}
+
+/// A path whose grants wait for the reader of one stream cannot take a piece of another: the plan
+/// would wait for its turn for ever.
+#[test]
+fn a_rotation_passes_over_a_path_that_is_full_of_other_streams() {
+    let mut setup = Setup::default();
+    setup.config.server.grants_per_path_max = 2;
+    let mut world = setup.joined();
+    let (unread, stream) = (world.open_stream(), world.open_stream());
+    world.limit_reader(unread, 0);
+    let far = 10 * Setup::default().config.client.stream_window_bytes;
+    world.delegate(unread, (far, far + 10), PathId(1));
+    world.delegate(unread, (far + 10, far + 20), PathId(1));
+    world.primary(|p, cx| {
+        let spread = Spread::Rotate {
+            range_bytes: 8 << 10,
+        };
+        let spec = PlanSpec {
+            command: Bytes::from_static(b"it"),
+            spread,
+        };
+        p.session
+            .plan(cx.now, stream, span(0, 200_000), spec, cx.carriers)
+            .expect("fresh");
+        p.session
+            .finish(cx.now, stream, cx.carriers)
+            .expect("planned");
+    });
+    world.settle();
+    assert!(world.is_whole(stream, 200_000));
 }

@@ -54,6 +54,8 @@ pub(super) struct World {
     chance: Option<SplitMix>,
     /// How often a session was told something.
     calls: u64,
+    /// Codes of violations with which connections were closed.
+    blamed: Vec<u64>,
     /// The direction that was served last, for fairness without chance.
     turn: (ConnId, Side),
     limits: Limits,
@@ -745,6 +747,9 @@ impl World {
     }
 
     fn close(&mut self, id: ActorId, path: PathId, code: u64) {
+        if !matches!(code, code::NO_ERROR | code::ENDED | code::PATH_ENDED) {
+            self.blamed.push(code);
+        }
         let actor = &mut self.actors[id.0];
         actor.dialing.remove(&path);
         if let Some(conn) = actor.paths.remove(&path) {

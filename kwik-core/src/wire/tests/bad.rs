@@ -52,7 +52,7 @@ fn streams_that_no_application_holds_are_refused() {
     }
 }
 
-/// [CTL-7]
+/// [CTL-7] [EXT-4]
 #[test]
 fn values_without_a_meaning_are_refused() {
     accepts(0x02, &varints(&[1, 2]));

@@ -138,7 +138,8 @@ impl ServedFile {
         self.stamp
     }
 
-    /// Whether it is no longer as it was when it was opened.
+    /// Whether it is no longer as it was when it was opened: other bytes in one place would be
+    /// worth nothing [OVL-1].
     pub(super) fn has_changed(&self) -> bool {
         match self.file.metadata() {
             Ok(metadata) => Stamp::of(&metadata) != self.stamp,

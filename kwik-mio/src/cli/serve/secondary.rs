@@ -1,6 +1,7 @@
 //! The server as a secondary: it writes the ranges of files that a primary grants it.
 //!
-//! Owns the grants that are being filled, each by a run of its own [GRANT-20].
+//! Owns the grants that are being filled, each by a run of its own [GRANT-20]. A command may come
+//! twice after a restart [SEAL-6]: a file is read once more, and nothing else happens.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

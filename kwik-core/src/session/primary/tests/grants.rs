@@ -53,6 +53,7 @@ fn taken(range: ByteRange) -> StreamError {
     Misuse::RangeTaken(range).into()
 }
 
+/// [JOIN-1] [PATH-3]
 #[test]
 fn add_path_names_the_secondary_with_a_ticket_for_this_client() {
     let mut bench = Bench::new();
@@ -100,6 +101,7 @@ fn the_history_of_paths_is_bounded() {
     assert!(!bench.session.is_closed(), "late, not wrong");
 }
 
+/// [PATH-8]
 #[test]
 fn a_retired_path_gets_nothing_more_and_keeps_what_it_has() {
     let mut bench = Bench::new();
@@ -136,6 +138,7 @@ fn a_retired_path_gets_nothing_more_and_keeps_what_it_has() {
     );
 }
 
+/// [AGG-1]
 #[test]
 fn aggregate_precedes_the_first_grant_and_the_order_is_sealed() {
     let mut bench = Bench::new();
@@ -174,6 +177,7 @@ fn aggregate_precedes_the_first_grant_and_the_order_is_sealed() {
     );
 }
 
+/// [GRANT-1]
 #[test]
 fn grant_ids_rise_over_the_session() {
     let mut bench = Bench::new();
@@ -232,6 +236,7 @@ fn delegate_refuses_what_cannot_be_granted() {
     bench.finish(stream).expect("finish");
 }
 
+/// [GRANT-14]
 #[test]
 fn the_grants_of_a_path_without_a_final_status_are_limited() {
     let mut config = Config::default();
@@ -261,6 +266,7 @@ fn the_grants_of_a_path_without_a_final_status_are_limited() {
         .expect("room again");
 }
 
+/// [GRANT-3]
 #[test]
 fn a_grant_has_exactly_one_final_status() {
     let mut bench = Bench::new();

@@ -333,6 +333,7 @@ fn grants_of_a_plan_wait_for_room_on_the_path() {
     assert_eq!((again[0].path, again[0].stream), (path, streams[0]));
 }
 
+/// [GRANT-14]
 #[test]
 fn a_limit_of_the_client_is_learned() {
     let mut bench = Bench::new();

@@ -27,6 +27,7 @@ impl Bench {
     }
 }
 
+/// [STR-2]
 #[test]
 fn a_stream_of_ours_begins_with_one_preamble_byte_at_once() {
     let mut bench = Bench::new();
@@ -139,6 +140,7 @@ fn a_refused_stream_is_told_of_once_there_is_credit() {
     );
 }
 
+/// [STR-4]
 #[test]
 fn a_stopped_stream_is_reset_and_says_so() {
     let mut bench = Bench::new();
@@ -151,6 +153,7 @@ fn a_stopped_stream_is_reset_and_says_so() {
     assert_eq!(bench.finish(stream), Err(StreamError::Stopped(42)));
 }
 
+/// [STR-4]
 #[test]
 fn finish_of_a_stream_that_was_stopped_unnoticed_resets_it() {
     let mut bench = Bench::new();

@@ -66,6 +66,7 @@ fn writable(stream: StreamId) -> PrimaryEvent {
     PrimaryEvent::Stream(StreamEvent::Writable(stream))
 }
 
+/// [AGG-2]
 #[test]
 fn set_offset_aggregates_a_stream_behind_its_plain_bytes() {
     let mut bench = Bench::new();
@@ -92,6 +93,7 @@ fn set_offset_aggregates_a_stream_behind_its_plain_bytes() {
     );
 }
 
+/// [SEG-10]
 #[test]
 fn writes_share_a_segment_until_it_is_full() {
     let mut bench = Bench::new();
@@ -107,6 +109,7 @@ fn writes_share_a_segment_until_it_is_full() {
     assert_eq!(bench.segments(), segments);
 }
 
+/// [FLOW-1] [SEG-4]
 #[test]
 fn no_byte_goes_past_the_credit_and_no_carrier_is_left_open_there() {
     let mut bench = Bench::new();
@@ -285,6 +288,7 @@ fn the_final_size_is_not_below_a_live_grant() {
     assert_eq!(bench.frames(), [final_size(stream, 200)]);
 }
 
+/// [END-1]
 #[test]
 fn a_lost_range_can_be_brought_after_finish_but_nothing_beyond_the_end() {
     let mut bench = Bench::new();
@@ -305,6 +309,7 @@ fn a_lost_range_can_be_brought_after_finish_but_nothing_beyond_the_end() {
     assert_eq!(bench.write_segment(segment, 40), Ok(40));
 }
 
+/// [END-5]
 #[test]
 fn stream_done_ends_the_carrier_and_forgets_the_rest() {
     let mut bench = Bench::new();
@@ -329,6 +334,7 @@ fn stream_done_ends_the_carrier_and_forgets_the_rest() {
     assert!(!bench.session.is_closed());
 }
 
+/// [END-5]
 #[test]
 fn stream_done_before_the_final_size_is_a_violation() {
     let mut bench = Bench::new();
@@ -337,6 +343,7 @@ fn stream_done_before_the_final_size_is_a_violation() {
     assert!(bench.session.is_closed());
 }
 
+/// [END-7]
 #[test]
 fn reset_takes_the_grants_and_the_segments_of_the_stream_along() {
     let mut bench = Bench::new();
@@ -381,6 +388,7 @@ fn reset_takes_the_grants_and_the_segments_of_the_stream_along() {
     ));
 }
 
+/// [END-8]
 #[test]
 fn a_stop_of_an_aggregated_stream_revokes_its_grants() {
     let mut bench = Bench::new();
@@ -398,6 +406,7 @@ fn a_stop_of_an_aggregated_stream_revokes_its_grants() {
     assert_eq!(bench.carrier(stream).reset, Some(5));
 }
 
+/// [GRANT-17]
 #[test]
 fn a_segment_may_enter_a_grant() {
     let mut bench = Bench::new();
@@ -427,6 +436,7 @@ fn a_segment_may_enter_a_grant() {
     assert_eq!(missing.iter().collect::<Vec<_>>(), [range(0, 50)]);
 }
 
+/// [SEG-7]
 #[test]
 fn open_segments_are_bounded() {
     let mut config = Config::default();
@@ -484,6 +494,7 @@ fn a_segment_whose_header_is_incomplete_is_reset_not_finished() {
     assert!(!bench.quic.carriers[&3].finished);
 }
 
+/// [SEG-13]
 #[test]
 fn a_stopped_segment_is_reset_and_the_stream_goes_on() {
     let mut bench = Bench::new();
@@ -495,6 +506,7 @@ fn a_stopped_segment_is_reset_and_the_stream_goes_on() {
     assert_eq!(bench.segments().last().map(|s| s.1), Some(range(10, 20)));
 }
 
+/// [END-10]
 #[test]
 fn a_hole_in_our_own_bytes_is_told_unless_they_are_on_their_way() {
     let mut bench = Bench::new();
@@ -511,6 +523,7 @@ fn a_hole_in_our_own_bytes_is_told_unless_they_are_on_their_way() {
     assert_eq!(bench.events(), [PrimaryEvent::Hole { stream, missing }]);
 }
 
+/// [SEG-6]
 #[test]
 fn far_segments_give_way_to_near_ones() {
     let mut bench = Bench::new();

@@ -104,6 +104,7 @@ fn assert_goes_on(world: &mut World) {
     world.primary(|p, _| assert!(!p.session.is_closed(), "{:?}", p.events.last()));
 }
 
+/// [CTL-10] [SESS-1]
 #[test]
 fn frames_of_other_roles() {
     let own = [
@@ -128,6 +129,7 @@ fn bytes_that_are_no_frame() {
     assert_costs_session(world, code::ENCODING);
 }
 
+/// [CTL-3]
 #[test]
 fn an_end_of_the_control_carrier() {
     let control = CarrierId {
@@ -172,6 +174,7 @@ fn a_path_that_was_never_named() {
     }
 }
 
+/// [PATH-10]
 #[test]
 fn a_path_that_comes_back_from_the_dead() {
     let mut world = granted();
@@ -199,6 +202,7 @@ fn a_path_that_comes_back_from_the_dead() {
     assert!(refused.is_err(), "a dead path gets nothing");
 }
 
+/// [GRANT-1]
 #[test]
 fn a_grant_that_was_never_given() {
     let outcomes = [
@@ -311,6 +315,7 @@ fn credit_without_bounds() {
     assert_goes_on(&mut world);
 }
 
+/// [AGG-1]
 #[test]
 fn credit_for_streams_that_take_none() {
     let mut world = welcomed();
@@ -324,6 +329,7 @@ fn credit_for_streams_that_take_none() {
     }
 }
 
+/// [END-10]
 #[test]
 fn holes_that_are_none() {
     let mut world = granted();
@@ -435,6 +441,7 @@ fn silence() {
     assert_goes_on(&mut world);
 }
 
+/// [ERR-6]
 #[test]
 fn random_frames_never_panic() {
     for seed in 0..200 {

@@ -118,6 +118,7 @@ fn assert_costs_session(mut world: World, frame: &ControlFrame, code: u64, heard
     });
 }
 
+/// [JOIN-2]
 #[test]
 fn an_honest_join_and_grant_are_accepted() {
     let (mut world, mut sealer) = joined();
@@ -126,6 +127,7 @@ fn an_honest_join_and_grant_are_accepted() {
     world.secondary(1, |s, _| assert_eq!(s.events.len(), 2));
 }
 
+/// [JOIN-4]
 #[test]
 fn a_ticket_of_another_secondary_is_refused() {
     let mut world = connected();
@@ -136,6 +138,7 @@ fn a_ticket_of_another_secondary_is_refused() {
     assert_join_refused(world, hand::join(stolen, PATH, &exporter));
 }
 
+/// [JOIN-4]
 #[test]
 fn a_ticket_of_another_path_or_session_is_refused() {
     let mut world = connected();
@@ -146,6 +149,7 @@ fn a_ticket_of_another_path_or_session_is_refused() {
     assert_join_refused(world, other);
 }
 
+/// [JOIN-5]
 #[test]
 fn an_expired_and_an_early_ticket_are_refused() {
     let mut world = connected();
@@ -164,6 +168,7 @@ fn an_expired_and_an_early_ticket_are_refused() {
     assert_join_refused(world, early);
 }
 
+/// [JOIN-5]
 #[test]
 fn a_ticket_that_lives_too_long_is_refused() {
     let mut world = connected();
@@ -174,6 +179,7 @@ fn a_ticket_that_lives_too_long_is_refused() {
     assert_join_refused(world, backwards);
 }
 
+/// [JOIN-5]
 #[test]
 fn a_ticket_from_before_the_restart_is_refused() {
     let mut world = connected();
@@ -187,6 +193,7 @@ fn a_ticket_from_before_the_restart_is_refused() {
     assert_join_refused(world, hand::join(ticket, PATH, &exporter));
 }
 
+/// [JOIN-3]
 #[test]
 fn a_join_that_was_copied_from_another_connection_is_refused() {
     let mut world = connected();
@@ -196,6 +203,7 @@ fn a_join_that_was_copied_from_another_connection_is_refused() {
     assert_join_refused(world, copied);
 }
 
+/// [JOIN-4]
 #[test]
 fn a_proof_by_another_key_is_refused() {
     let mut world = connected();
@@ -211,6 +219,7 @@ fn a_proof_by_another_key_is_refused() {
     assert_join_refused(world, forged);
 }
 
+/// [JOIN-4]
 #[test]
 fn an_altered_or_empty_ticket_is_refused() {
     let mut world = connected();
@@ -238,6 +247,7 @@ fn a_secondary_is_nobodys_primary_without_a_master_key() {
     assert!(!world.is_joined(1));
 }
 
+/// [SESS-1]
 #[test]
 fn a_first_frame_that_is_neither_hello_nor_join_closes() {
     let mut world = connected();
@@ -246,6 +256,7 @@ fn a_first_frame_that_is_neither_hello_nor_join_closes() {
     assert_eq!(down, Some(DownCause::ClosedByPeer(code::UNEXPECTED)));
 }
 
+/// [SESS-1]
 #[test]
 fn a_connection_that_never_says_what_it_is_for_closes() {
     let mut world = connected();
@@ -255,6 +266,7 @@ fn a_connection_that_never_says_what_it_is_for_closes() {
     assert_eq!(down, Some(DownCause::ClosedByPeer(code::UNEXPECTED)));
 }
 
+/// [SEAL-3]
 #[test]
 fn a_forged_grant_is_refused() {
     let (world, _) = joined();
@@ -273,6 +285,7 @@ fn a_forged_grant_is_refused() {
     assert_costs_session(world, &ControlFrame::Grant(grant), code::JOIN, 1);
 }
 
+/// [SEAL-3]
 #[test]
 fn a_grant_whose_range_stream_or_id_was_altered_is_refused() {
     let alterations: [fn(&mut Grant); 4] = [
@@ -289,6 +302,7 @@ fn a_grant_whose_range_stream_or_id_was_altered_is_refused() {
     }
 }
 
+/// [SEAL-3]
 #[test]
 fn a_grant_for_another_path_or_session_is_refused() {
     let (world, _) = joined();
@@ -312,6 +326,7 @@ fn a_grant_for_another_path_or_session_is_refused() {
     assert_costs_session(world, &ControlFrame::Grant(other), code::JOIN, 1);
 }
 
+/// [SEAL-4]
 #[test]
 fn a_replayed_seal_is_refused() {
     let (mut world, mut sealer) = joined();
@@ -354,6 +369,7 @@ fn taking_back_a_grant_that_was_never_given_is_a_violation() {
     assert_costs_session(world, &revoke, code::UNEXPECTED, 1);
 }
 
+/// [CTL-10] [SESS-1]
 #[test]
 fn frames_of_other_roles_are_violations() {
     let (mut world, _) = joined();
@@ -415,6 +431,7 @@ fn a_withheld_grant_does_not_spoil_the_later_ones() {
     });
 }
 
+/// [GRANT-8]
 #[test]
 fn a_client_can_shrink_a_grant_but_not_grow_it() {
     let (mut world, mut sealer) = joined();

@@ -85,6 +85,7 @@ fn assert_goes_on(world: &mut World) {
     );
 }
 
+/// [SESS-2]
 #[test]
 fn nothing_comes_before_welcome_and_welcome_comes_once() {
     let mut world = Setup {
@@ -106,6 +107,7 @@ fn nothing_comes_before_welcome_and_welcome_comes_once() {
     assert_costs_session(world, code::UNEXPECTED);
 }
 
+/// [CTL-10]
 #[test]
 fn frames_of_other_roles_are_violations() {
     let own = [
@@ -125,6 +127,7 @@ fn frames_of_other_roles_are_violations() {
     }
 }
 
+/// [ERR-1]
 #[test]
 fn bytes_that_are_no_frame_cost_the_session() {
     let (mut world, _) = welcomed();
@@ -135,6 +138,7 @@ fn bytes_that_are_no_frame_cost_the_session() {
     assert_costs_session(world, code::ENCODING);
 }
 
+/// [CTL-3]
 #[test]
 fn the_control_carrier_does_not_end() {
     let (mut world, _) = welcomed();
@@ -148,6 +152,7 @@ fn the_control_carrier_does_not_end() {
     assert_costs_session(world, code::UNEXPECTED);
 }
 
+/// [PATH-1]
 #[test]
 fn a_path_id_is_named_once_and_never_zero() {
     for (id, code) in [(0, code::ENCODING), (1, code::UNEXPECTED)] {
@@ -159,6 +164,7 @@ fn a_path_id_is_named_once_and_never_zero() {
     }
 }
 
+/// [PATH-2] [PATH-3]
 #[test]
 fn a_public_primary_cannot_turn_its_client_against_hosts_near_it() {
     let (mut world, mut primary) = welcomed();
@@ -187,6 +193,7 @@ fn a_public_primary_cannot_turn_its_client_against_hosts_near_it() {
     assert_goes_on(&mut world);
 }
 
+/// [PATH-4]
 #[test]
 fn paths_and_dials_are_bounded() {
     let (mut world, mut primary) = welcomed();
@@ -207,6 +214,7 @@ fn paths_and_dials_are_bounded() {
     assert_goes_on(&mut world);
 }
 
+/// [STR-6] [GRANT-5]
 #[test]
 fn a_grant_names_a_path_and_a_stream_that_can_exist() {
     let (mut world, mut primary, path) = aggregated();
@@ -221,6 +229,7 @@ fn a_grant_names_a_path_and_a_stream_that_can_exist() {
     }
 }
 
+/// [GRANT-1]
 #[test]
 fn a_grant_id_is_given_once() {
     let (mut world, mut primary, path) = aggregated();
@@ -230,6 +239,7 @@ fn a_grant_id_is_given_once() {
     assert_costs_session(world, code::UNEXPECTED);
 }
 
+/// [AGG-1] [GRANT-2]
 #[test]
 fn a_grant_needs_an_aggregated_stream() {
     let (mut world, mut primary, path) = aggregated();
@@ -244,6 +254,7 @@ fn a_grant_needs_an_aggregated_stream() {
     assert_costs_session(world, code::UNEXPECTED);
 }
 
+/// [GRANT-14]
 #[test]
 fn unanswered_grants_of_a_path_are_bounded() {
     let (mut world, mut primary, path) = aggregated();
@@ -257,6 +268,7 @@ fn unanswered_grants_of_a_path_are_bounded() {
     assert_costs_session(world, code::EXCESSIVE_LOAD);
 }
 
+/// [GRANT-1] [PATH-1]
 #[test]
 fn orders_about_what_never_was_are_violations() {
     let sealed = Sealed {
@@ -280,6 +292,7 @@ fn orders_about_what_never_was_are_violations() {
     }
 }
 
+/// [END-3]
 #[test]
 fn two_final_sizes_are_a_violation() {
     let (mut world, _, _) = aggregated();
@@ -290,6 +303,7 @@ fn two_final_sizes_are_a_violation() {
     assert_costs_session(world, code::FINAL_SIZE);
 }
 
+/// [END-3]
 #[test]
 fn a_final_size_below_bytes_that_are_here_is_a_violation() {
     for (range, read_to) in [((0, 50), u64::MAX), ((0, 50), 0), ((40, 50), 0)] {
@@ -302,6 +316,7 @@ fn a_final_size_below_bytes_that_are_here_is_a_violation() {
     }
 }
 
+/// [AGG-1]
 #[test]
 fn a_plain_stream_has_no_final_size() {
     let (mut world, _) = welcomed();
@@ -309,8 +324,14 @@ fn a_plain_stream_has_no_final_size() {
     world.settle();
     HandPrimary::final_size(&mut world, stream, 9);
     assert_costs_session(world, code::UNEXPECTED);
+
+    // Nor one that QUIC has not shown.
+    let (mut world, _) = welcomed();
+    HandPrimary::final_size(&mut world, STREAM, 9);
+    assert_costs_session(world, code::UNEXPECTED);
 }
 
+/// [AGG-1] [AGG-2]
 #[test]
 fn a_stream_is_aggregated_once_and_from_its_plain_end_on() {
     let (mut world, _, _) = aggregated();
@@ -334,6 +355,7 @@ fn a_stream_is_aggregated_once_and_from_its_plain_end_on() {
     assert_costs_session(world, code::UNEXPECTED);
 }
 
+/// [END-5]
 #[test]
 fn the_carrier_of_an_aggregated_stream_does_not_end_before_its_content() {
     let (mut world, _, _) = aggregated();
@@ -352,6 +374,7 @@ fn the_carrier_of_an_aggregated_stream_does_not_end_before_its_content() {
     assert_costs_session(world, code::FINAL_SIZE);
 }
 
+/// [FLOW-8]
 #[test]
 fn bytes_beyond_the_credit_are_a_violation() {
     let (mut world, _, _) = aggregated();
@@ -363,6 +386,7 @@ fn bytes_beyond_the_credit_are_a_violation() {
     assert_costs_session(world, code::FLOW_CONTROL);
 }
 
+/// [SEG-5]
 #[test]
 fn a_segment_lies_behind_the_plain_part() {
     let (mut world, _) = welcomed();
@@ -372,6 +396,7 @@ fn a_segment_lies_behind_the_plain_part() {
     assert_costs_session(world, code::STREAM);
 }
 
+/// [SEG-3]
 #[test]
 fn a_primary_does_not_write_by_a_grant() {
     let (mut world, mut primary, path) = aggregated();
@@ -447,6 +472,7 @@ fn scattered_bytes_do_not_fill_the_clients_memory() {
     assert_costs_session(world, code::EXCESSIVE_LOAD);
 }
 
+/// [STR-6]
 #[test]
 fn streams_that_were_never_shown_are_bounded() {
     let (mut world, _) = welcomed();
@@ -460,6 +486,7 @@ fn streams_that_were_never_shown_are_bounded() {
     assert_costs_session(world, code::STREAM);
 }
 
+/// [GRANT-4]
 #[test]
 fn a_flood_of_messages_for_a_path_that_does_not_join_is_bounded() {
     let (mut world, mut primary) = welcomed();
@@ -495,6 +522,7 @@ fn a_final_size_in_the_aggregate_counts_as_one() {
     assert_costs_session(world, code::FINAL_SIZE);
 }
 
+/// [ERR-6]
 #[test]
 fn random_frames_and_segments_never_panic() {
     for seed in 0..200 {

@@ -145,6 +145,7 @@ fn an_honest_one_is_believed() {
     assert!(scene.world.is_whole(scene.stream, HONEST.1));
 }
 
+/// [SEG-5] [PATH-11] [ERR-1]
 #[test]
 fn bytes_outside_its_grant() {
     let outside = [
@@ -160,6 +161,7 @@ fn bytes_outside_its_grant() {
     }
 }
 
+/// [FLOW-3] [GRANT-10]
 #[test]
 fn bytes_of_a_grant_that_was_never_given() {
     let mut scene = scene();
@@ -208,6 +210,7 @@ fn bytes_of_a_grant_that_has_ended() {
     assert!(scene.world.is_whole(scene.stream, 21_000));
 }
 
+/// [FLOW-8]
 #[test]
 fn bytes_beyond_the_credit() {
     let window = Setup::default().config.client.stream_window_bytes;
@@ -240,6 +243,7 @@ fn a_header_that_cannot_be_decoded() {
     scene.assert_costs_path(code::ENCODING);
 }
 
+/// [SEG-3]
 #[test]
 fn the_header_of_a_primary() {
     let mut scene = scene();
@@ -248,7 +252,7 @@ fn the_header_of_a_primary() {
     scene.assert_costs_path(code::UNEXPECTED);
 }
 
-/// A carrier that ends before its header is complete says nothing.
+/// A carrier that ends before its header is complete says nothing [SEG-8].
 #[test]
 fn headers_that_are_cut_off() {
     let mut scene = scene();
@@ -272,7 +276,7 @@ fn headers_that_are_cut_off() {
     scene.assert_gains_nothing();
 }
 
-/// Segments without a byte behind the header cost their carriers, and nothing stays.
+/// Segments without a byte behind the header cost their carriers, and nothing stays [SEG-12].
 #[test]
 fn a_flood_of_empty_segments() {
     let mut scene = scene();
@@ -312,6 +316,7 @@ fn a_stream_of_its_own() {
     scene.assert_costs_path(code::UNEXPECTED);
 }
 
+/// [CTL-10] [END-1]
 #[test]
 fn frames_of_other_roles() {
     for frame in super::frames_but(&["JOINED", "REFUSED", "GRANT_REFUSED", "GRANT_DONE"]) {
@@ -415,7 +420,7 @@ fn an_end_without_end() {
     scene.assert_costs_path(code::EXCESSIVE_LOAD);
 }
 
-/// Single bytes with gaps between them: memory is bounded, and the others do not pay.
+/// Single bytes with gaps between them: memory is bounded, and the others do not pay [ERR-5].
 #[test]
 fn a_flood_of_gaps() {
     let mut scene = scene();
@@ -447,6 +452,7 @@ fn bytes_that_are_no_frame() {
     scene.assert_costs_path(code::ENCODING);
 }
 
+/// [CTL-3]
 #[test]
 fn an_end_of_the_control_carrier() {
     let control = crate::ids::CarrierId {
@@ -516,6 +522,7 @@ fn silence_after_every_order() {
     scene.make_up();
 }
 
+/// [ERR-6]
 #[test]
 fn random_frames_and_segments_never_panic() {
     for seed in 0..60 {

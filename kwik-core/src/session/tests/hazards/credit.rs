@@ -30,7 +30,7 @@ fn got_raw(world: &mut World, site: usize, message: &'static [u8]) -> bool {
 }
 
 /// A path that takes over the lowest hole has to learn how far it may write: nobody reads on, so
-/// nobody else tells it.
+/// nobody else tells it [FLOW-6].
 #[test]
 fn a_path_that_takes_over_the_lowest_hole_has_credit() {
     let mut world = joined();
@@ -52,15 +52,16 @@ fn a_path_that_takes_over_the_lowest_hole_has_credit() {
     assert!(world.is_whole(stream, end));
 }
 
-fn few_carriers() -> World {
+fn few_carriers(segments_max: u32) -> World {
     let mut setup = Setup::default();
-    setup.config.quic.segments_max = 2;
+    setup.config.quic.segments_max = segments_max;
     setup.joined()
 }
 
+/// [SEG-4]
 #[test]
 fn segments_beyond_the_window_hold_no_carriers() {
-    let mut world = few_carriers();
+    let mut world = few_carriers(2);
     let stream = world.open_stream();
     world.limit_reader(stream, 0);
     let far = |index: u64| (window() + index * 1000, window() + index * 1000 + 1000);
@@ -88,13 +89,14 @@ fn segments_beyond_the_window_hold_no_carriers() {
     assert!(world.is_whole(stream, window() + 4000));
 }
 
+/// [SEG-4]
 #[test]
 fn segments_that_straddle_the_window_give_their_carriers_back() {
-    let mut world = few_carriers();
+    let mut world = few_carriers(1);
     let stream = world.open_stream();
     world.limit_reader(stream, 0);
     let end = window() + 40_000;
-    // Two that begin inside the window and end outside use up both carriers of the path.
+    // One that begins inside the window and ends outside would hold the only carrier of the path.
     world.set_offset(stream, end);
     world.delegate(stream, (window() - 2000, window() - 1000), OTHER);
     world.delegate(stream, (window() - 1000, window() + 20_000), PATH);
@@ -118,7 +120,7 @@ fn segments_that_straddle_the_window_give_their_carriers_back() {
 /// [SEG-7]: open handles that have credit and write nothing hold no carrier either.
 #[test]
 fn idle_segments_hold_no_carriers() {
-    let mut world = few_carriers();
+    let mut world = few_carriers(2);
     let stream = world.open_stream();
     world.set_offset(stream, 10_000);
     let idle = |world: &mut World, offset: u64| {
@@ -308,7 +310,8 @@ fn unread_streams_do_not_starve_the_one_that_is_read() {
     assert!(world.is_whole(read, size));
 }
 
-/// The window of the secondary's connection is finite: unread bytes must not fill it.
+/// The window of the secondary's connection is finite: unread bytes must not fill
+/// it [SEG-11] [CONN-7].
 #[test]
 fn unread_streams_do_not_fill_the_window_of_the_connection() {
     let mut setup = Setup::default();
@@ -330,7 +333,7 @@ fn unread_streams_do_not_fill_the_window_of_the_connection() {
     assert!(world.is_whole(other, 1000));
 }
 
-/// Send buffers that are full of bulk leave control alone.
+/// Send buffers that are full of bulk leave control alone [CONN-8].
 #[test]
 fn bulk_never_blocks_control() {
     let mut world = Setup {
@@ -363,7 +366,8 @@ fn bulk_never_blocks_control() {
     assert!(world.is_whole(plain, 4 << 20));
 }
 
-/// The client holds at most one window of a stream whose reader stopped, and hears everybody.
+/// The client holds at most one window of a stream whose reader stopped, and hears
+/// everybody [FLOW-2].
 #[test]
 fn a_reader_that_stops_costs_one_window() {
     let mut world = joined();

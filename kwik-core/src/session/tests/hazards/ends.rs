@@ -133,10 +133,12 @@ fn a_final_size_below_granted_ranges_clips_them() {
     assert!(is_active(&mut world, path));
 }
 
-/// The reader's application lets go of a stream that three servers write.
+/// The reader's application lets go of a stream that three servers write [END-8] [GRANT-11].
 #[test]
 fn a_stop_with_grants_in_flight_leaks_nothing() {
-    let mut world = joined();
+    let mut setup = Setup::default();
+    setup.config.client.session_window_bytes = window();
+    let mut world = setup.joined();
     let stream = world.open_stream();
     world.limit_reader(stream, 10);
     let grants = [
@@ -163,13 +165,14 @@ fn a_stop_with_grants_in_flight_leaks_nothing() {
     }
     // The budget came back.
     let next = world.open_stream();
+    world.limit_reader(next, 0);
     world.delegate(next, (0, window()), PATH);
-    world.finish(next);
     world.settle();
-    assert!(world.is_whole(next, window()));
+    let held = world.client(|c, _| c.session.stats().buffered_bytes);
+    assert_eq!(held, window(), "all of it has credit at once");
 }
 
-/// The primary's application gives a stream up that three servers write.
+/// The primary's application gives a stream up that three servers write [END-7] [GRANT-11].
 #[test]
 fn a_reset_with_grants_in_flight_leaks_nothing() {
     let mut world = joined();
@@ -234,7 +237,7 @@ fn a_late_max_offset_is_ignored_by_a_secondary() {
     });
 }
 
-/// The end is in sight as soon as the reader is there, without another round trip.
+/// The end is in sight as soon as the reader is there, without another round trip [END-4].
 #[test]
 fn the_end_is_seen_without_a_round_trip() {
     let mut world = joined();
@@ -253,7 +256,7 @@ fn the_end_is_seen_without_a_round_trip() {
     assert!(told_primary(&mut world, StreamEvent::Finished(stream)));
 }
 
-/// Closing with data in flight: `Finished` says when there is none.
+/// Closing with data in flight: `Finished` says when there is none [SESS-5].
 #[test]
 fn finished_means_that_closing_loses_nothing() {
     for seed in 0..20 {
@@ -276,7 +279,7 @@ fn finished_means_that_closing_loses_nothing() {
     }
 }
 
-/// The loss of the primary ends everything with an error, never with a hang.
+/// The loss of the primary ends everything with an error, never with a hang [SESS-4] [END-9].
 #[test]
 fn the_loss_of_the_primary_ends_every_stream() {
     let mut world = joined();
@@ -302,6 +305,7 @@ fn the_loss_of_the_primary_ends_every_stream() {
     });
 }
 
+/// [SESS-5]
 #[test]
 fn a_close_by_the_client_reaches_everybody() {
     let mut world = joined();
@@ -322,30 +326,54 @@ fn a_close_by_the_client_reaches_everybody() {
     });
 }
 
-/// A stopped segment is owed a reset, or QUIC keeps it for ever.
+/// A stopped segment is owed a reset, or QUIC keeps it for ever [SEG-13].
 #[test]
 fn a_stopped_carrier_is_reset_by_every_server() {
-    let mut world = joined();
+    let mut world = Setup {
+        send_buffer_bytes: 4 << 10,
+        ..Setup::default()
+    }
+    .joined();
     let stream = world.open_stream();
-    world.delegate(stream, (0, 50_000), PATH);
     world.set_offset(stream, 60_000);
+    // Nothing is acknowledged: both are stuck in the middle of a segment.
+    let paths = [PathId::PRIMARY, PATH];
+    let feedback = paths.map(|path| world.hold(path, Side::Server, What::Feedback));
+    let grant = world.delegate(stream, (0, 50_000), PATH);
     world.write_at(stream, (50_000, 60_000));
-    // Everything is on its way when the client stops it.
-    let holds = [PathId::PRIMARY, PATH].map(|path| world.hold(path, Side::Client, What::Feedback));
-    world.settle_until(|world| world.read_to(stream) > 0);
+    world.settle();
+    for path in paths {
+        assert_eq!(
+            world.net.segments_of(world.conn(path)).len(),
+            1,
+            "path {path}"
+        );
+    }
+    // REVOKE and the stop of the stream itself are still on their way.
+    for path in paths {
+        world.hold(path, Side::Server, What::Control);
+        world.hold(path, Side::Server, What::Streams);
+    }
     world.client(|c, cx| {
         c.readers.clear();
         c.session.stop(cx, stream, 1).expect("open");
     });
     world.settle();
-    holds.into_iter().for_each(|hold| world.lift(hold));
+    feedback.into_iter().for_each(|hold| world.lift(hold));
     world.settle();
-    for path in [PathId::PRIMARY, PATH] {
-        world.assert_no_carrier_leaks(path);
+    for path in paths {
+        assert_eq!(
+            world.net.segments_of(world.conn(path)),
+            [0_u64; 0],
+            "path {path}"
+        );
     }
+    world.secondary(1, |s, _| {
+        assert_eq!(s.events.last(), Some(&SecondaryEvent::Stopped(grant)));
+    });
 }
 
-/// A QUIC stream of the client's is stopped by the primary.
+/// A QUIC stream of the client's is stopped by the primary [STR-4].
 #[test]
 fn a_stop_by_the_primary_is_heard_by_the_client() {
     let mut world = joined();
@@ -376,19 +404,27 @@ fn a_stop_by_the_primary_is_heard_by_the_client() {
     world.assert_no_carrier_leaks(PathId::PRIMARY);
 }
 
+/// [ERR-3]
 #[test]
 fn a_session_that_the_primary_closes_says_why() {
-    let mut world = Setup {
-        scripted_primary: true,
-        ..Setup::default()
+    let failed = "reset".to_owned();
+    // One of the codes is of no table.
+    for (cause, reason) in [
+        (
+            DownCause::Failed(failed.clone()),
+            CloseReason::Failed(failed),
+        ),
+        (DownCause::ClosedByPeer(99), CloseReason::Peer(99)),
+    ] {
+        let mut world = Setup {
+            scripted_primary: true,
+            ..Setup::default()
+        }
+        .build();
+        let _primary = HandPrimary::welcome(&mut world);
+        world.settle();
+        world.fail(PathId::PRIMARY, cause);
+        world.settle();
+        world.client(|c, _| assert_eq!(c.events.last(), Some(&ClientEvent::Closed(reason))));
     }
-    .build();
-    let _primary = HandPrimary::welcome(&mut world);
-    world.settle();
-    world.fail(PathId::PRIMARY, DownCause::Failed("reset".to_owned()));
-    world.settle();
-    world.client(|c, _| {
-        let failed = CloseReason::Failed("reset".to_owned());
-        assert_eq!(c.events.last(), Some(&ClientEvent::Closed(failed)));
-    });
 }

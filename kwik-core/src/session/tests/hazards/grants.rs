@@ -47,7 +47,7 @@ fn grant_done_that_overtakes_its_bytes_ends_nothing() {
     assert!(world.is_whole(stream, 5000));
 }
 
-/// [GRANT-6], with a grant that was not filled: what was written still counts.
+/// [GRANT-6], with a grant that was not filled: what was written still counts [GRANT-18].
 #[test]
 fn a_short_grant_waits_for_the_bytes_that_were_written() {
     let mut world = joined();
@@ -64,7 +64,8 @@ fn a_short_grant_waits_for_the_bytes_that_were_written() {
     assert_eq!(world.read_to(stream), 3000);
 }
 
-/// [SEG-9]: a server never resets a carrier whose header is whole: what it wrote may still fill holes.
+/// [SEG-9]: a server never resets a carrier whose header is whole: what it wrote may still fill
+/// holes [GRANT-8].
 #[test]
 fn what_was_written_before_a_revoke_still_arrives() {
     let mut world = joined();
@@ -84,7 +85,7 @@ fn what_was_written_before_a_revoke_still_arrives() {
     );
 }
 
-/// A path that is alive and writes nothing.
+/// A path that is alive and writes nothing [GRANT-12].
 #[test]
 fn a_grant_that_does_not_begin_is_lost_in_time() {
     let mut world = joined();
@@ -152,6 +153,52 @@ fn the_clock_is_the_paths_and_bytes_of_any_grant_count() {
         (fates(&mut world, first), fates(&mut world, second)),
         (vec![Ok(20_000)], vec![Ok(40_000)])
     );
+}
+
+/// [GRANT-12]: both clocks ran from the last byte, and a grant that came just before they ran out was
+/// lost before it could begin.
+#[test]
+fn a_path_that_was_idle_has_all_the_time_for_its_next_grant() {
+    for reads_on in [true, false] {
+        let mut world = joined();
+        let stream = world.open_stream();
+        if !reads_on {
+            world.limit_reader(stream, 500);
+        }
+        let first = world.delegate(stream, (0, 1000), PATH);
+        world.settle();
+        assert_eq!(fates(&mut world, first), [Ok(1000)]);
+        world.secondary(1, |s, _| s.service = Service::Ignore);
+        world.advance(Duration::from_millis(4700));
+        let second = world.delegate(stream, (1000, 2000), PATH);
+        world.advance(Duration::from_secs(4));
+        assert_eq!(fates(&mut world, second), []);
+        world.advance(Duration::from_secs(2));
+        let fate = fates(&mut world, second);
+        assert!(
+            matches!(fate[..], [Err((LostReason::NotStarted, _))]),
+            "{fate:?}"
+        );
+    }
+}
+
+/// [GRANT-12]: the same for a grant that gets credit after the path had none for long.
+#[test]
+fn a_grant_that_gets_credit_has_all_the_time_to_go_on() {
+    let mut world = joined();
+    let stream = world.open_stream();
+    world.limit_reader(stream, 0);
+    let grant = world.delegate(stream, (0, 2 * window()), PATH);
+    world.settle();
+    world.advance(Duration::from_millis(4700));
+    let hold = world.hold(PATH, Side::Client, What::Segments);
+    world.limit_reader(stream, window());
+    world.advance(Duration::from_secs(4));
+    assert_eq!(fates(&mut world, grant), []);
+    world.lift(hold);
+    world.limit_reader(stream, u64::MAX);
+    world.settle();
+    assert_eq!(fates(&mut world, grant), [Ok(2 * window())]);
 }
 
 /// [GRANT-9]: FINAL_SIZE clips a grant at the client while its secondary writes on: dropped in silence.
@@ -227,11 +274,13 @@ fn a_segment_with_half_a_header_is_reset_and_freed() {
         assert_eq!(written, Ok(0), "not even the header");
     });
     assert_eq!(world.net.in_flight(conn, Side::Client), [(3, 7)]);
-    world.lift(hold);
-    let hold = world.hold(PATH, Side::Client, What::Feedback);
-    world.settle();
+    world.deliver(PATH, Side::Client, 3, (0, 7));
     revoke(&mut world, grant);
     world.settle();
+    assert!(
+        world.net.was_reset(conn, Side::Client, 3),
+        "half a header says nothing"
+    );
     world.lift(hold);
     world.settle();
     assert!(
@@ -346,7 +395,7 @@ fn a_slow_grant_is_reported_at_once_and_its_late_bytes_count() {
 }
 
 /// A path with all the grants that it may have dies: the statuses that are owed are no flood, and
-/// there can be no more of them than that.
+/// there can be no more of them than that [GRANT-14].
 #[test]
 fn the_statuses_that_a_dead_path_owes_are_no_flood() {
     let mut world = joined();
@@ -380,7 +429,7 @@ fn the_statuses_that_a_dead_path_owes_are_no_flood() {
     assert!(world.is_whole(stream, max * 10));
 }
 
-/// A GRANT meets a stream that the client has finished with and forgotten.
+/// A GRANT meets a stream that the client has finished with and forgotten [GRANT-5].
 #[test]
 fn a_grant_for_a_forgotten_stream_is_lost_and_nothing_else() {
     let mut world = joined();
@@ -406,7 +455,7 @@ fn a_grant_for_a_forgotten_stream_is_lost_and_nothing_else() {
     world.assert_no_carrier_leaks(PathId::PRIMARY);
 }
 
-/// A GRANT meets a path that the client has given up.
+/// A GRANT meets a path that the client has given up [GRANT-5].
 #[test]
 fn a_grant_for_a_dead_path_is_lost_and_nothing_else() {
     let mut world = joined();
@@ -423,6 +472,32 @@ fn a_grant_for_a_dead_path_is_lost_and_nothing_else() {
         [Err((LostReason::Path, _))]
     ));
     assert_open(&mut world);
+}
+
+/// [GRANT-5] [GRANT-19]: a grant that is answered at once reports what is missing, and no more; and
+/// [END-9] its range stays one that nobody brings: the reader would wait for ever.
+#[test]
+fn a_grant_that_is_not_forwarded_reports_exactly_what_is_missing() {
+    let mut world = joined();
+    let stream = world.open_stream();
+    world.write_at(stream, (500, 600));
+    world.write_at(stream, (0, 100));
+    world.settle();
+    let hold = world.hold(PathId::PRIMARY, Side::Server, What::All);
+    world.fail(PATH, crate::carrier::DownCause::TimedOut);
+    world.settle();
+    let late = world.delegate(stream, (0, 1000), PATH);
+    world.settle();
+    world.lift(hold);
+    world.settle();
+    let holes = [span(100, 500), span(600, 1000)].into_iter().collect();
+    assert_eq!(
+        fates(&mut world, late),
+        [Err((LostReason::Path, holes)) as Fate]
+    );
+    world.advance(Duration::from_secs(31));
+    let end = world.client(|c, _| c.readers[&stream].end.clone());
+    assert_eq!(end, Some(Err(StreamError::Hole(span(100, 500)))));
 }
 
 /// [GRANT-12]: a grant that is passed over by younger ones of its stream is lost too, although its
@@ -452,7 +527,7 @@ fn a_grant_that_is_passed_over_is_lost_in_time() {
     assert!(is_active(&mut world, PATH));
 }
 
-/// Whatever becomes of a grant, the primary hears it once.
+/// Whatever becomes of a grant, the primary hears it once [GRANT-3].
 #[test]
 fn every_grant_has_exactly_one_final_status() {
     for seed in 0..30 {

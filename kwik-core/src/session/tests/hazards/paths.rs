@@ -36,7 +36,7 @@ fn send_message(world: &mut World, path: PathId, message: &'static [u8]) {
     assert_eq!(sent, Ok(None));
 }
 
-/// GRANT and RAW before JOINED wait, and leave in their order.
+/// GRANT and RAW before JOINED wait, and leave in their order [GRANT-4] [JOIN-10].
 #[test]
 fn orders_before_the_join_wait_for_it() {
     let mut world = connected();
@@ -84,7 +84,7 @@ fn grants_that_wait_for_a_failed_dial_are_lost() {
     assert_open(&mut world);
 }
 
-/// RETIRE during a dial cancels it, and the path does not come back.
+/// RETIRE during a dial cancels it, and the path does not come back [PATH-8].
 #[test]
 fn retiring_during_a_dial_cancels_it() {
     let mut world = connected();
@@ -121,7 +121,7 @@ fn retiring_during_a_join_cancels_it() {
     assert!(!world.is_joined(1));
 }
 
-/// A retired path finishes what it has, and then closes.
+/// A retired path finishes what it has, and then closes [PATH-8].
 #[test]
 fn a_retired_path_finishes_what_it_has() {
     let mut world = joined();
@@ -145,6 +145,7 @@ fn a_retired_path_finishes_what_it_has() {
     });
 }
 
+/// [PATH-8]
 #[test]
 fn a_retired_path_with_endless_work_closes_in_time() {
     let mut world = joined();
@@ -163,7 +164,7 @@ fn a_retired_path_with_endless_work_closes_in_time() {
     assert_eq!(fates(&mut world, grant).len(), 1);
 }
 
-/// A silent secondary with work is dead long before QUIC gives it up.
+/// A silent secondary with work is dead long before QUIC gives it up [PATH-6].
 #[test]
 fn a_secondary_that_falls_silent_is_dead_in_time() {
     let mut world = joined();
@@ -227,7 +228,7 @@ fn an_outage_of_the_client_kills_nobody() {
     }
 }
 
-/// Nor is a pause of its process, after which every timer is late.
+/// Nor is a pause of its process, after which every timer is late [PATH-7].
 #[test]
 fn a_pause_of_the_client_kills_nobody() {
     for seconds in [2, 5, 20] {
@@ -336,7 +337,7 @@ fn a_dial_that_is_answered_too_late_joins_nothing() {
     assert!(!world.is_joined(1));
 }
 
-/// A server that accepts the connection and never the join costs the dial's deadline.
+/// A server that accepts the connection and never the join costs the dial's deadline [PATH-5].
 #[test]
 fn a_join_that_is_never_answered_fails_with_the_dial() {
     let mut world = connected();

@@ -156,7 +156,7 @@ fn two_sessions_of_one_primary_have_keys_of_their_own() {
 }
 
 /// Under `Reject`: the liar wrote first, the honest copy differs. Nobody can tell which is which, so
-/// the range goes back to the primary, whose own bytes decide.
+/// the range goes back to the primary, whose own bytes decide [OVL-4] [OVL-6].
 #[test]
 fn a_conflict_of_two_secondaries_blames_neither() {
     let mut world = rejecting();
@@ -198,7 +198,7 @@ fn a_conflict_of_two_secondaries_blames_neither() {
     assert!(world.is_whole(stream, 3000));
 }
 
-/// Under `Reject` the primary's own bytes convict: the path alone pays.
+/// Under `Reject` the primary's own bytes convict: the path alone pays [OVL-4].
 #[test]
 fn a_secondary_that_contradicts_the_primary_loses_its_path() {
     let mut world = rejecting();
@@ -230,7 +230,7 @@ fn a_secondary_that_contradicts_the_primary_loses_its_path() {
     assert_open(&mut world);
 }
 
-/// With `FirstWins` a differing copy is counted and told, and changes nothing.
+/// With `FirstWins` a differing copy is counted and told, and changes nothing [OVL-3].
 #[test]
 fn the_first_copy_stays_by_default() {
     let mut world = Setup::default().build();

@@ -138,11 +138,15 @@ impl Flow {
         self.out.chunks.retain(|&start, chunk| {
             !arrived.contains(ByteRange::with_len(start, chunk.len() as u64).expect("in bounds"))
         });
-        if self.inc.state == Receiving::Open {
-            self.inc.unread.extend(pieces);
-            return 0;
+        match self.inc.state {
+            Receiving::Open => {
+                self.inc.unread.extend(pieces);
+                0
+            }
+            Receiving::Stopped => self.inc.give_back(new),
+            // All of it was given back with the end.
+            Receiving::Done => 0,
         }
-        self.inc.give_back(new)
     }
 
     /// The FIN arrives; says how much window it gives back.
@@ -312,21 +316,24 @@ impl Incoming {
         ReadState::Blocked
     }
 
-    /// The reader wants no more. Says how much window that gives back, and whether the writer must
-    /// be told.
-    pub(super) fn stop(&mut self, code: u64) -> (u64, bool) {
+    /// The reader wants no more. Says how much window that gives back.
+    pub(super) fn stop(&mut self, code: u64) -> u64 {
         if self.state != Receiving::Open {
-            return (0, false);
+            return 0;
         }
-        let unread = self.arrived.bytes() - self.consumed.min(self.arrived.bytes());
         self.unread.clear();
-        if self.is_complete() || self.reset.is_some() {
+        let complete = self.is_complete();
+        // Once the end is known, nothing that still arrives matters.
+        if let Some(end) = self.size.or(self.reset.map(|_| self.consumed)) {
             self.state = Receiving::Done;
-            return (self.give_back(unread), false);
+            let rest = end - self.consumed;
+            self.stop = (!complete && self.reset.is_none()).then_some(code);
+            return self.give_back(rest);
         }
+        let unread = self.arrived.bytes() - self.consumed;
         self.state = Receiving::Stopped;
         self.stop = Some(code);
-        (self.give_back(unread), true)
+        self.give_back(unread)
     }
 
     fn give_back(&mut self, bytes: u64) -> u64 {

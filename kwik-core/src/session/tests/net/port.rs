@@ -151,7 +151,7 @@ impl Carriers for Port<'_> {
         let Some(flow) = known.flows[side.index()].as_mut() else {
             return;
         };
-        let (given_back, _) = flow.inc.stop(code);
+        let given_back = flow.inc.stop(code);
         let end = conn.end(side);
         end.consumed += given_back;
         end.owes_feedback |= given_back > 0;

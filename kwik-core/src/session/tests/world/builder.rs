@@ -83,6 +83,7 @@ impl Setup {
             heard: BTreeMap::new(),
             chance: self.seed.map(SplitMix::new),
             calls: 0,
+            blamed: Vec::new(),
             turn: (ConnId(0), Side::Client),
             limits,
         };

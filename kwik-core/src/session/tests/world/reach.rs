@@ -10,6 +10,8 @@ use super::{
     Actor, ActorId, DialFate, EPOCH_UNIX_SECONDS, Hold, HoldId, Later, RTT, Role, What, World,
 };
 use crate::carrier::DownCause;
+use crate::error::CloseReason;
+use crate::event::{ClientEvent, PrimaryEvent, SecondaryEvent};
 use crate::ids::{ByteRange, CarrierId, GrantId, PathId, StreamId};
 use crate::path::PathSpec;
 use crate::session::tests::apps::{ClientApp, PrimaryApp, SecondaryApp};
@@ -119,6 +121,55 @@ impl World {
     /// How many connections the client is making.
     pub(in super::super) fn dialing(&self) -> usize {
         self.actors[CLIENT.0].dialing.len()
+    }
+
+    /// Every connection of the client.
+    pub(in super::super) fn conns(&self) -> Vec<(PathId, ConnId)> {
+        self.actors[CLIENT.0]
+            .paths
+            .iter()
+            .map(|(&path, &conn)| (path, conn))
+            .collect()
+    }
+
+    /// What sessions were blamed for, at either end.
+    pub(in super::super) fn violations(&self) -> Vec<String> {
+        let blame = |actor: &Actor| match &actor.role {
+            Role::Client(app) => app.events.last().and_then(|event| match event {
+                ClientEvent::Closed(CloseReason::Violation(violation)) => Some(violation.clone()),
+                ClientEvent::Closed(_)
+                | ClientEvent::Connected
+                | ClientEvent::Stream(_)
+                | ClientEvent::Path(_)
+                | ClientEvent::Conflict { .. } => None,
+            }),
+            Role::Primary(app) => match app.events.last() {
+                Some(PrimaryEvent::Closed(CloseReason::Violation(violation))) => {
+                    Some(violation.clone())
+                }
+                Some(_) | None => None,
+            },
+            Role::Secondary(app) => match app.events.last() {
+                Some(SecondaryEvent::Closed(CloseReason::Violation(violation))) => {
+                    Some(violation.clone())
+                }
+                Some(_) | None => None,
+            },
+            Role::Greeting(_) | Role::Script(_) => None,
+        };
+        let mut found: Vec<String> = self
+            .actors
+            .iter()
+            .filter_map(blame)
+            .map(|violation| violation.to_string())
+            .collect();
+        // A secondary that was blamed by its client hears of it by a code.
+        found.extend(
+            self.blamed
+                .iter()
+                .map(|code| format!("path closed with code {code:#x}")),
+        );
+        found
     }
 
     /// The connection that the client has under the name of `path`.

@@ -18,6 +18,7 @@ fn scripted(seed: Option<u64>) -> Setup {
     }
 }
 
+/// [SEG-1] [SEG-11]
 #[test]
 fn a_granted_range_reaches_the_reader_in_every_order() {
     for seed in 0..50 {

@@ -7,9 +7,11 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
-use quinn_proto::{Dir, FinishError, ReadError, ReadableError, StreamId, VarInt, WriteError};
+use quinn_proto::{
+    Chunks, Dir, FinishError, ReadError, ReadableError, StreamId, VarInt, WriteError,
+};
 
-use super::connection::{Conn, Phase};
+use super::connection::{Conn, Phase, Progress};
 use super::{ConnKey, Quic, varint};
 use crate::carrier::{CarrierEnd, Carriers, Order, PathStats, ReadState};
 use crate::ids::{CarrierId, PathId, SessionHandle};
@@ -110,7 +112,7 @@ impl Carriers for SessionCarriers<'_> {
         let Some(stream) = conn.receiving(carrier.stream) else {
             return;
         };
-        conn.unordered.remove(&carrier.stream);
+        conn.progress.remove(&carrier.stream);
         // Stopping what is gone is harmless.
         let _ = conn.quinn.recv_stream(stream).stop(varint(code));
         self.quic.wants_to_send(key);
@@ -205,6 +207,10 @@ impl Conn {
     }
 
     /// Reads; also says whether there is credit to send.
+    ///
+    /// For quinn, a stream of both directions is always ordered and one of one direction never: to
+    /// give the order up while something is unread miscounts what arrived twice (bytes come again,
+    /// the stream never ends, `stop` underflows). So the order of a segment's header is kept here.
     fn read(
         &mut self,
         stream: StreamId,
@@ -212,13 +218,14 @@ impl Conn {
         max: usize,
         sink: &mut dyn FnMut(u64, Bytes) -> ControlFlow<()>,
     ) -> (Result<ReadState, CarrierEnd>, bool) {
-        let ordered = order == Order::Ordered;
-        let id = u64::from(stream);
-        if ordered && self.unordered.contains(&id) {
+        let (ordered, id) = (order == Order::Ordered, u64::from(stream));
+        let mut progress = self.progress.get(&id).copied().unwrap_or_default();
+        if ordered && progress.any_order {
             return (Err(CarrierEnd::Gone), false);
         }
+        progress.any_order = !ordered;
         let mut receiver = self.quinn.recv_stream(stream);
-        let mut chunks = match receiver.read(ordered) {
+        let mut chunks = match receiver.read(stream.dir() == Dir::Bi) {
             Ok(chunks) => chunks,
             Err(ReadableError::ClosedStream | ReadableError::IllegalOrderedRead) => {
                 return (Err(CarrierEnd::Gone), false);
@@ -229,9 +236,13 @@ impl Conn {
             if left == 0 {
                 break Ok(ReadState::More);
             }
+            if ordered && progress.is_behind_gap(&mut chunks) {
+                break Ok(ReadState::Blocked);
+            }
             match chunks.next(left) {
                 Ok(Some(chunk)) => {
                     left = left.saturating_sub(chunk.bytes.len());
+                    progress.in_order = chunk.offset.saturating_add(chunk.bytes.len() as u64);
                     if sink(chunk.offset, chunk.bytes).is_break() {
                         break Ok(ReadState::More);
                     }
@@ -243,15 +254,22 @@ impl Conn {
         };
         let credit = chunks.finalize().should_transmit();
         match state {
-            Ok(ReadState::More | ReadState::Blocked) if !ordered => {
-                self.unordered.insert(id);
+            Ok(ReadState::More | ReadState::Blocked) => {
+                self.progress.insert(id, progress);
             }
-            Ok(ReadState::More | ReadState::Blocked) => {}
             Ok(ReadState::Finished) | Err(_) => {
-                self.unordered.remove(&id);
+                self.progress.remove(&id);
             }
         }
         (state, credit)
+    }
+}
+
+impl Progress {
+    /// Whether the lowest bytes that are there do not come next. A chunk of no bytes tells where it
+    /// would begin, and leaves everything as it is.
+    fn is_behind_gap(self, chunks: &mut Chunks<'_>) -> bool {
+        matches!(chunks.next(0), Ok(Some(chunk)) if chunk.offset != self.in_order)
     }
 }
 

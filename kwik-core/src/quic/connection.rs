@@ -3,7 +3,7 @@
 //! Owns the quinn connection, its control carrier, and the translation of quinn's events into
 //! [`Input`]s. Never decides anything about a session.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use quinn_proto::{
@@ -22,6 +22,15 @@ const EXPORTER_LABEL: &[u8] = b"EXPORTER-kwik/1-join";
 /// Longest text of a peer or of TLS that is kept, characters.
 const REASON_CHARS_MAX: usize = 160;
 
+/// How far a carrier was read.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Progress {
+    /// Where the next byte in order is, as long as it is read in order.
+    pub(super) in_order: u64,
+    /// It was read out of order: there is no way back.
+    pub(super) any_order: bool,
+}
+
 /// A connection of a session.
 pub(super) struct Conn {
     pub(super) quinn: Connection,
@@ -37,8 +46,8 @@ pub(super) struct Conn {
     /// Streams of the peer that were reported so far, by direction. quinn panics on a stream that is
     /// written to before.
     pub(super) accepted: [u64; 2],
-    /// Carriers that were read out of order: quinn destroys a stream that is then read in order.
-    pub(super) unordered: BTreeSet<u64>,
+    /// How far the carriers that are being read were read.
+    pub(super) progress: BTreeMap<u64, Progress>,
     pub(super) window: SendWindow,
     /// A datagram came since the last look at the events.
     pub(super) received: bool,
@@ -114,7 +123,7 @@ impl Conn {
             alarm,
             phase: Phase::Handshaking,
             accepted: [0; 2],
-            unordered: BTreeSet::new(),
+            progress: BTreeMap::new(),
             window: SendWindow::new(),
             received: false,
             frames: 0,

@@ -13,6 +13,7 @@ use kwik_core::ids::{ByteRange, GrantId, PathId, SegmentId, SessionHandle, Strea
 use kwik_core::path::PathSpec;
 use kwik_core::plan::{PlanSpec, Spread};
 use kwik_core::ranges::RangeSet;
+use kwik_core::wire::LostReason;
 
 use super::source::{Pumped, Source};
 use super::{AnswerOn, Request};
@@ -264,12 +265,18 @@ impl Primary {
         &mut self,
         host: &mut Hosted<'_>,
         handle: SessionHandle,
-        (grant, missing): (GrantId, RangeSet),
+        (grant, reason, missing): (GrantId, LostReason, RangeSet),
     ) {
-        let session = self.sessions.get_mut(&handle);
-        let Some((stream, _, granted)) = session.and_then(|s| s.grants.remove(&grant)) else {
+        let Some(session) = self.sessions.get_mut(&handle) else {
             return;
         };
+        let Some((stream, path, granted)) = session.grants.remove(&grant) else {
+            return;
+        };
+        // It would refuse the next one too.
+        if matches!(reason, LostReason::Refused(_)) {
+            session.paths.retain(|&p| p != path);
+        }
         let lost = missing.clone();
         self.losses.push(Loss {
             at: host.moment.time,
@@ -579,8 +586,12 @@ impl App for Primary {
                     session.share(primary)
                 });
             }
-            PrimaryEvent::GrantLost { grant, missing, .. } => {
-                self.on_lost(host, handle, (grant, missing));
+            PrimaryEvent::GrantLost {
+                grant,
+                reason,
+                missing,
+            } => {
+                self.on_lost(host, handle, (grant, reason, missing));
             }
             PrimaryEvent::Hole { stream, missing } => {
                 self.holes += 1;

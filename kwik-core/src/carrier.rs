@@ -179,6 +179,26 @@ pub enum Input {
     Timeout,
 }
 
+impl Input {
+    /// The connection that this is about; `None` for a timeout.
+    #[must_use]
+    pub const fn path(&self) -> Option<PathId> {
+        match self {
+            Self::PathUp { path, .. }
+            | Self::PathDown { path, .. }
+            | Self::BidiCredit(path)
+            | Self::UniCredit(path)
+            | Self::Heard(path) => Some(*path),
+            Self::Opened(carrier)
+            | Self::Readable(carrier)
+            | Self::Writable(carrier)
+            | Self::Stopped { carrier, .. }
+            | Self::Finished(carrier) => Some(carrier.path),
+            Self::Timeout => None,
+        }
+    }
+}
+
 /// Why a connection ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DownCause {

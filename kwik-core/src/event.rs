@@ -112,7 +112,8 @@ pub enum PrimaryEvent {
         grant: GrantId,
         /// Why.
         reason: LostReason,
-        /// Exactly the missing bytes, without those that another live grant covers.
+        /// Exactly the missing bytes, without those that another live grant covers or that the
+        /// primary has written itself.
         missing: RangeSet,
     },
     /// The reader waits for bytes that no grant covers and no plan will bring.
@@ -122,7 +123,8 @@ pub enum PrimaryEvent {
         /// The missing bytes.
         missing: RangeSet,
     },
-    /// A plan gave the primary itself a range to write, through an open segment at its start.
+    /// A plan gave the primary itself a range to write, through an open segment at its start. The
+    /// segment ends with the range; what is missing when it is finished before goes to others.
     OwnRange {
         /// The stream.
         stream: StreamId,

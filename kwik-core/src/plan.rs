@@ -7,10 +7,10 @@
 //! nobody has, so that servers of any speed finish together. What is lost is to do again.
 
 mod pace;
+mod pull;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
@@ -19,21 +19,8 @@ pub(crate) use self::pace::Pace;
 use crate::ids::{ByteRange, PathId};
 use crate::ranges::RangeSet;
 
-/// Ranges that a writer has to do at the same time: with one alone it idles for a round trip.
-const QUEUED_MIN: usize = 2;
 /// Pieces of [`Spread::Rotate`] that a writer has to do at the same time; they may be small.
 const QUEUED_ROTATE: usize = 4;
-/// In how many pieces a writer should have its work: one is reported when all of it is there, so
-/// small ones leave less of the window waiting.
-const PIECES: u64 = 8;
-/// The work of a writer whose pace is not known yet.
-const FIRST_WORK_BYTES: u64 = 1 << 20;
-/// Smaller ranges would cost more than they bring.
-const PIECE_MIN_BYTES: u64 = 64 << 10;
-/// Larger ranges would bind too much to one writer.
-const PIECE_MAX_BYTES: u64 = 1 << 20;
-/// No window is so small that it is cut into pieces below this.
-const PIECE_FLOOR_BYTES: u64 = 16 << 10;
 /// Pieces of [`Spread::Rotate`] below this are not dealt: each costs two frames.
 const ROTATE_MIN_BYTES: u64 = 4 << 10;
 /// A writer that brings nothing of so many ranges one after the other is left out.
@@ -74,8 +61,8 @@ pub(crate) enum Writer {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate {
     pub(crate) writer: Writer,
-    /// How much it should have to do, so that it never idles; `None`: not known yet.
-    pub(crate) work_bytes: Option<u64>,
+    /// How fast it is.
+    pub(crate) pace: Pace,
     /// Whether it may be given a range now, as far as other limits go.
     pub(crate) has_room: bool,
 }
@@ -250,25 +237,6 @@ impl Planner {
         stranded.then(|| std::mem::take(&mut self.todo))
     }
 
-    /// Lowest range first, to the writer that has done its work soonest.
-    fn pull(&self, offer: Offer<'_>) -> Option<Assignment> {
-        let mut order: Vec<&Candidate> = offer.candidates.iter().collect();
-        order.sort_by_key(|c| (self.backlog(c), Reverse(c.work_bytes), c.writer));
-        order.into_iter().find_map(|candidate| {
-            let writer = candidate.writer;
-            let target = self.target(candidate, offer);
-            let size = (target / PIECES).clamp(PIECE_FLOOR_BYTES, PIECE_MAX_BYTES);
-            // Rounded to the nearest piece, or a pace that could grow would freeze.
-            let is_hungry = self.queued(writer) < QUEUED_MIN
-                || self.queued_bytes(writer).saturating_add(size / 2) <= target;
-            if !is_hungry || !candidate.has_room {
-                return None;
-            }
-            let range = self.piece(writer, size, size.min(PIECE_MIN_BYTES), offer)?;
-            Some(Assignment { writer, range })
-        })
-    }
-
     /// Equal pieces in turn. Who has enough to do is waited for; only who cannot take any of what
     /// is left in the window is passed over, or the window would wait for a hole that it lost.
     fn rotate(&mut self, piece_bytes: u64, offer: Offer<'_>) -> Option<Assignment> {
@@ -276,8 +244,7 @@ impl Planner {
         order.sort_by_key(|c| (Some(c.writer) <= self.last_dealt, c.writer));
         for candidate in order {
             let writer = candidate.writer;
-            let lowest = self.lowest(&self.avoided(writer, offer));
-            if lowest.is_none_or(|free| free.start() >= offer.window_end) {
+            if !self.has_work_for(writer, offer) {
                 continue;
             }
             if !candidate.has_room && self.queued(writer) == 0 {
@@ -295,25 +262,6 @@ impl Planner {
         None
     }
 
-    /// How much the candidate should have to do, but never so much that the others find no place in
-    /// the window. (Parts in proportion to the pace would be stable at any pace: who got little
-    /// brings little.)
-    fn target(&self, candidate: &Candidate, offer: Offer<'_>) -> u64 {
-        let lowest_todo = self.todo.first().map(ByteRange::start);
-        let lowest_out = self.out.keys().next().copied();
-        let lowest = lowest_todo.into_iter().chain(lowest_out).min().unwrap_or(0);
-        let window = offer.window_end.saturating_sub(lowest);
-        let share = window / offer.candidates.len().max(1) as u64;
-        let wanted = candidate.work_bytes.unwrap_or(FIRST_WORK_BYTES);
-        wanted.max(PIECES * PIECE_MIN_BYTES).min(share)
-    }
-
-    /// How much of its work the candidate still has to do, in 1024ths.
-    fn backlog(&self, candidate: &Candidate) -> u128 {
-        let work = candidate.work_bytes.unwrap_or(FIRST_WORK_BYTES).max(1);
-        u128::from(self.queued_bytes(candidate.writer)) * 1024 / u128::from(work)
-    }
-
     /// The lowest piece that `writer` can take, of `size` bytes if there are so many. While others
     /// are at work, a piece that the window's end cuts below `least` is left until there is more
     /// credit.
@@ -327,6 +275,12 @@ impl Planner {
         let piece = ByteRange::new(free.start(), end).filter(|piece| !piece.is_empty())?;
         let is_cut = end == offer.window_end && end < free.end();
         (!is_cut || piece.len() >= least || self.out.is_empty()).then_some(piece)
+    }
+
+    /// Whether there are bytes in the window that `writer` can take.
+    fn has_work_for(&self, writer: Writer, offer: Offer<'_>) -> bool {
+        let lowest = self.lowest(&self.avoided(writer, offer));
+        lowest.is_some_and(|free| free.start() < offer.window_end)
     }
 
     /// The lowest bytes to do outside `avoid`.

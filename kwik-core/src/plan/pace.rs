@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 const SAMPLE_MIN: Duration = Duration::from_millis(100);
 /// For how long a writer should have work at least.
 const WORK_MIN: Duration = Duration::from_millis(150);
+/// The first work of a writer.
+const FIRST_WORK_BYTES: u64 = 512 << 10;
+/// The work of a writer that has brought something and is not measured yet.
+const PROBE_MAX_BYTES: u64 = 2 << 20;
 
 /// The measured pace of one writer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,11 +21,26 @@ pub(crate) struct Pace {
     turnaround: Option<Duration>,
     /// Since when the running sample counts, and what it has counted.
     sample: Option<(Instant, u64)>,
+    /// Bytes that were brought before the pace was known.
+    probed_bytes: u64,
 }
 
 impl Pace {
+    #[cfg(test)]
+    pub(super) fn steady(bytes_per_second: u64, turnaround: Duration) -> Self {
+        Self {
+            bytes_per_second: Some(bytes_per_second),
+            turnaround: Some(turnaround),
+            sample: None,
+            probed_bytes: 0,
+        }
+    }
+
     /// So many more bytes were brought.
     pub(crate) fn on_bytes(&mut self, now: Instant, bytes: u64) {
+        if self.bytes_per_second.is_none() {
+            self.probed_bytes = self.probed_bytes.saturating_add(bytes);
+        }
         // What the first report after idleness tells of came before the sample began.
         let Some((since, before)) = self.sample else {
             self.sample = Some((now, 0));
@@ -35,10 +54,11 @@ impl Pace {
         }
         let nanos = u128::from(counted) * 1_000_000_000 / took.as_nanos().max(1);
         let measured = u64::try_from(nanos).unwrap_or(u64::MAX);
-        // Up at once, down slowly: a writer that had too little to do looks slow, and would get even
-        // less.
         let old = self.bytes_per_second.unwrap_or(measured);
-        self.bytes_per_second = Some(old - old / 4 + measured / 4);
+        // Twice as fast is a writer that starts; anything else may be the noise of the reports.
+        let is_starting = measured / 2 > old;
+        let smoothed = old - old / 4 + measured / 4;
+        self.bytes_per_second = Some(if is_starting { measured } else { smoothed });
         self.sample = Some((now, 0));
     }
 
@@ -52,14 +72,35 @@ impl Pace {
         self.sample = None;
     }
 
-    /// How many bytes the writer should have to do: what it brings in twice the time from an
-    /// order to its first bytes. With less it runs out of work before the next order is there, looks
-    /// slower than it is, and would get even less.
-    pub(crate) fn work_bytes(&self) -> Option<u64> {
-        let rate = u128::from(self.bytes_per_second?);
+    /// The measured pace.
+    pub(crate) fn bytes_per_second(&self) -> Option<u64> {
+        self.bytes_per_second
+    }
+
+    /// How many bytes the writer should have to do: what it brings in twice the time from an order
+    /// to its first bytes. With less it runs out of work before the next order is there, looks
+    /// slower than it is, and would get even less. Who is not measured yet, and may be very slow,
+    /// begins with little and gets more as it brings it.
+    pub(crate) fn work_bytes(&self) -> u64 {
+        let Some(rate) = self.bytes_per_second else {
+            return FIRST_WORK_BYTES
+                .max(self.probed_bytes.saturating_mul(2))
+                .min(PROBE_MAX_BYTES);
+        };
         let turnaround = self.turnaround.unwrap_or_default();
         let work = WORK_MIN.max(turnaround.saturating_mul(2));
-        let bytes = rate * work.as_nanos() / 1_000_000_000;
-        Some(u64::try_from(bytes).unwrap_or(u64::MAX))
+        let bytes = u128::from(rate) * work.as_nanos() / 1_000_000_000;
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// How long the writer needs for `more` bytes behind the `queued` ones that it has.
+    pub(crate) fn time_to_bring(&self, queued: u64, more: u64) -> Option<Duration> {
+        let rate = self.bytes_per_second?.max(1);
+        let time = |bytes: u64| {
+            let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate);
+            Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+        };
+        let begins = time(queued).max(self.turnaround.unwrap_or_default());
+        Some(begins.saturating_add(time(more)))
     }
 }

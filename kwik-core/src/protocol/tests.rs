@@ -45,6 +45,30 @@ fn visit(folder: &Path, see: &mut dyn FnMut(&Path, &str)) -> io::Result<()> {
     Ok(())
 }
 
+/// All sources that there are; whether that is all of the workspace, which a package by itself has
+/// not.
+fn visit_workspace(see: &mut dyn FnMut(&Path, &str)) -> bool {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let workspace = here.parent().unwrap_or(here);
+    let mut is_whole = true;
+    for folder in [
+        here.join("src"),
+        workspace.join("kwik-mio/src"),
+        workspace.join("kwik-mio/tests"),
+        workspace.join("kwik-sim/src"),
+        workspace.join("kwik-sim/tests"),
+    ] {
+        is_whole &= folder.is_dir();
+        if folder.is_dir() {
+            let visited = visit(&folder, &mut |path, text| {
+                see(path.strip_prefix(workspace).unwrap_or(path), text);
+            });
+            visited.expect("the sources can be read");
+        }
+    }
+    is_whole
+}
+
 #[test]
 fn rules_are_numbered_without_gaps() {
     let mut last = BTreeMap::new();
@@ -72,14 +96,57 @@ fn only_rules_that_exist_are_cited() {
         }
     };
     check("protocol.md", TEXT);
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = 0;
-    let visited = visit(&sources, &mut |path, text| {
+    visit_workspace(&mut |path, text| {
         files += 1;
         check(&path.display().to_string(), text);
     });
-    visited.expect("the sources can be read");
     assert!(files > 10);
+}
+
+/// The rules that the code cites, and those that tests cite.
+#[derive(Default)]
+struct Cited {
+    code: BTreeSet<Rule>,
+    tests: BTreeSet<Rule>,
+}
+
+impl Cited {
+    fn add(&mut self, path: &Path, text: &str) {
+        let is_test = |part: &str| part == "tests" || part == "tests.rs" || part == "kwik-sim";
+        let mut parts = path.iter().filter_map(|part| part.to_str());
+        // A file of code ends with its tests.
+        let begin = text.find("#[cfg(test)]\nmod tests {");
+        let (code, tests) = match begin {
+            _ if parts.any(is_test) => ("", text),
+            Some(begin) => text.split_at(begin),
+            None => (text, ""),
+        };
+        self.code.extend(rules(code, "", ""));
+        self.tests.extend(rules(tests, "", ""));
+    }
+}
+
+#[test]
+fn every_rule_is_cited_by_code_and_by_a_test() {
+    let mut cited = Cited::default();
+    let is_whole = visit_workspace(&mut |path, text| cited.add(path, text));
+    if !is_whole {
+        return;
+    }
+    // We may send unknown frames, and do not [EXT-5].
+    let free = ("EXT".to_owned(), 5);
+    let binding: BTreeSet<Rule> = laid_down()
+        .into_iter()
+        .filter(|rule| *rule != free)
+        .collect();
+    let lacking = |cited: &BTreeSet<Rule>| -> Vec<String> {
+        let lacking = binding.difference(cited);
+        lacking.map(|(name, n)| format!("[{name}-{n}]")).collect()
+    };
+    let none: [String; 0] = [];
+    assert_eq!(lacking(&cited.code), none, "cited by no code");
+    assert_eq!(lacking(&cited.tests), none, "cited by no test");
 }
 
 /// The numbers in the first columns of the tables whose rows have `columns` columns.

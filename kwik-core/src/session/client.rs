@@ -130,6 +130,9 @@ impl ClientSession {
         if self.is_closed() {
             return;
         }
+        let _path = input
+            .path()
+            .map(|path| tracing::debug_span!("path", id = path.0).entered());
         let cx = &mut Cx { now, carriers };
         match input {
             Input::PathUp {

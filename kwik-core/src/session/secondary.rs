@@ -149,6 +149,7 @@ impl SecondarySession {
         if self.is_closed() {
             return;
         }
+        let _path = tracing::debug_span!("path", id = self.path.0).entered();
         let cx = &mut Cx { now, carriers };
         let result = match input {
             Input::Readable(carrier) if carrier == self.control.carrier() => {
@@ -213,6 +214,7 @@ impl SecondarySession {
 
     /// GRANT: an order of the primary, which only its seal proves [SEAL-3].
     fn on_grant(&mut self, frame: Grant) -> Result<(), Violation> {
+        let _grant = tracing::debug_span!("grant", id = frame.grant.0).entered();
         if frame.path != self.path || self.highest.is_some_and(|highest| frame.grant <= highest) {
             return Err(Violation::Unexpected("grant"));
         }
@@ -346,6 +348,7 @@ impl SecondarySession {
 
     /// GRANT_DONE with all that was handed to QUIC.
     fn end_grant_with(&mut self, carriers: &mut dyn Carriers, grant: GrantId) {
+        let _grant = tracing::debug_span!("grant", id = grant.0).entered();
         self.end_segment_of(carriers, grant);
         let Some(held) = self.forget_grant(grant) else {
             return;

@@ -116,6 +116,38 @@ fn a_control_frame_passes_a_full_send_window() {
     assert_eq!(read(&mut net, CLIENT, control(), Order::Ordered).len(), 5);
 }
 
+/// [CONN-7]
+#[test]
+fn streams_that_nobody_reads_do_not_fill_the_window_of_the_connection() {
+    let config = QuicConfig {
+        stream_receive_window_bytes: 64 << 10,
+        bidi_streams_max: 5,
+        ..quic_config()
+    };
+    for (writer, reader) in [(CLIENT, SERVER), (SERVER, CLIENT)] {
+        let mut net = pair_with(&config, PATH);
+        read(&mut net, reader, control(), Order::Ordered);
+        let mut streams = 0;
+        while let Ok(Some(stream)) = net.carriers(writer).open_bidi(PATH) {
+            let mut bulk = Bytes::from(vec![7; 1 << 20]);
+            for _ in 0..20 {
+                write(&mut net, writer, stream, &mut bulk);
+                net.run(Duration::from_millis(10));
+            }
+            let taken = (1 << 20) - bulk.len();
+            assert!(taken >= 64 << 10, "{taken} bytes: its own window is full");
+            streams += 1;
+        }
+        assert!(streams >= 4, "{streams}");
+        let mut frame = Bytes::from_static(b"frame");
+        net.carriers(writer)
+            .write_control(control(), &mut frame)
+            .expect("written");
+        net.run(Duration::from_millis(100));
+        assert_eq!(read(&mut net, reader, control(), Order::Ordered).len(), 5);
+    }
+}
+
 /// [CTL-12]
 #[test]
 fn a_control_frame_overtakes_bulk_data_of_any_priority() {

@@ -4,10 +4,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn_proto::crypto::rustls::QuicServerConfig;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use quinn_proto::Side;
+use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::crypto::{ClientConfig as _, ServerConfig as _, Session};
+use quinn_proto::transport_parameters::TransportParameters;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, SignatureScheme};
 
 use super::net::{Identity, Net};
 use super::wire::Wire;
@@ -68,7 +73,7 @@ fn dial(server: QuicServerConfig, pin: [u8; 32]) -> Net {
     net
 }
 
-/// [CONN-2]
+/// [CONN-2] [CONN-5]
 #[test]
 fn a_server_with_the_pinned_certificate_and_its_key_is_believed() {
     let identity = Identity::new();
@@ -123,6 +128,108 @@ fn the_pin_is_the_hash_of_the_public_key_and_not_of_the_certificate() {
     let hash = ring::digest::digest(&ring::digest::SHA256, &spki);
     assert_eq!(identity.pin().as_slice(), hash.as_ref());
     assert_eq!(certificate_pin(b"no certificate"), None);
+}
+
+/// Believes everybody.
+#[derive(Debug)]
+struct Credulous;
+
+impl ServerCertVerifier for Credulous {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _cert: &CertificateDer<'_>,
+        _dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+}
+
+/// A client that resumes what it can, and sends early data.
+fn eager_client() -> Arc<QuicClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("TLS 1.3")
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Credulous))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"kwik/1".to_vec()];
+    config.enable_early_data = true;
+    Arc::new(QuicClientConfig::try_from(config).expect("suite"))
+}
+
+/// Carries what one end of a handshake has to say to the other, each flight by itself.
+fn carry(from: &mut dyn Session, to: &mut dyn Session) {
+    loop {
+        let mut flight = Vec::new();
+        let keys = from.write_handshake(&mut flight);
+        if !flight.is_empty() {
+            to.read_handshake(&flight).expect("understood");
+        } else if keys.is_none() {
+            return;
+        }
+    }
+}
+
+/// Whether a client asks for the session of its last handshake with a server. Then its ClientHello
+/// is longer.
+fn is_resumed(client: &Arc<QuicClientConfig>, server: QuicServerConfig) -> bool {
+    let server = Arc::new(server);
+    let handshake = || {
+        // None at all: QUIC looks at them, TLS does not.
+        let params = TransportParameters::read(Side::Server, &mut &b""[..]).expect("empty");
+        let client = Arc::clone(client);
+        let mut client = client.start_session(1, "kwik", &params).expect("a name");
+        let mut server = Arc::clone(&server).start_session(1, &params);
+        let mut hello = Vec::new();
+        client.write_handshake(&mut hello);
+        server.read_handshake(&hello).expect("understood");
+        for _ in 0..4 {
+            carry(&mut *server, &mut *client);
+            carry(&mut *client, &mut *server);
+        }
+        assert!(!client.is_handshaking() && !server.is_handshaking());
+        hello.len()
+    };
+    handshake() < handshake()
+}
+
+/// [CONN-4]
+#[test]
+fn no_session_is_resumed() {
+    let identity = Identity::new();
+    let generous = || server_tls(&identity, &identity, b"kwik/1");
+    assert!(is_resumed(&eager_client(), generous()), "it can be told");
+    let tls = Tls::new(SharedClock(Arc::new(WallClock::default())));
+    let ours = tls.server(&identity.certificate, &identity.key);
+    assert!(!is_resumed(&eager_client(), ours.expect("identity")));
+    let (ours, _) = tls.client(identity.pin()).expect("TLS 1.3");
+    assert!(!is_resumed(&ours, generous()));
 }
 
 #[test]

@@ -30,6 +30,7 @@ impl ClientSession {
         if !self.paths.was_named(frame.path) {
             return Err(Violation::Unexpected("path id in GRANT"));
         }
+        let _grant = tracing::debug_span!("grant", id = frame.grant.0).entered();
         self.ledger.note(frame.grant);
         self.stats.grants += 1;
         let range = frame.extent.range();
@@ -258,7 +259,8 @@ impl ClientSession {
             return;
         };
         let (path, stream) = (held.path, held.stream);
-        tracing::debug!(%grant, %path, %stream, ?end, ?reason, "grant ended");
+        let _grant = tracing::debug_span!("grant", id = grant.0).entered();
+        tracing::debug!(%path, %stream, ?end, ?reason, "grant ended");
         self.ledger.on_answered(grant);
         self.tell_final(cx, grant, stream, end, reason);
         self.drop_waiting(path, grant);

@@ -251,6 +251,7 @@ impl PrimarySession {
             command,
         } = order;
         let grant = GrantId(self.grants.next);
+        let _grant = tracing::debug_span!("grant", id = grant.0).entered();
         let found = self.paths.usable(path)?;
         let sealed = found.sealer.seal_grant(grant, stream, extent, command);
         found.grants += 1;
@@ -390,6 +391,7 @@ impl PrimarySession {
 
     /// A grant is over.
     fn on_verdict(&mut self, verdict: Verdict, carriers: &mut dyn Carriers) {
+        let _grant = tracing::debug_span!("grant", id = verdict.grant.0).entered();
         let (stream, path) = (verdict.given.stream, verdict.given.path);
         tracing::debug!(
             session = %self.desk.session, grant = %verdict.grant, %path, %stream,

@@ -173,12 +173,12 @@ impl PrimarySession {
     fn candidates(&self, id: PlanId) -> Vec<Candidate> {
         let own = Candidate {
             writer: Writer::Own,
-            work_bytes: self.plans.own_pace.work_bytes(),
+            pace: self.plans.own_pace,
             has_room: self.segments.open_pieces(id) < OWN_OPEN_MAX,
         };
         let paths = self.paths.active().map(|(path, found)| Candidate {
             writer: Writer::Path(path),
-            work_bytes: found.pace.work_bytes(),
+            pace: found.pace,
             has_room: found.has_room(),
         });
         std::iter::once(own).chain(paths).collect()

@@ -563,7 +563,7 @@ impl Chaos {
         for (grant, (_, ended)) in &self.grants {
             assert!(ended, "grant {grant} has no final status");
         }
-        for (path, conn) in self.world.conns() {
+        for (path, conn) in self.world.living_conns() {
             let open = self.world.net.segments_in_use(conn);
             assert!(
                 open.is_empty(),

@@ -142,7 +142,6 @@ pub(super) enum What {
     Segments,
     /// Bidirectional carriers but control.
     Streams,
-    Carrier(u64),
     Feedback,
 }
 
@@ -180,7 +179,6 @@ impl What {
             Self::Streams => item
                 .stream()
                 .is_some_and(|id| !is_uni(id) && id != super::net::CONTROL),
-            Self::Carrier(stream) => item.stream() == Some(stream),
             Self::Feedback => item == Item::Feedback,
         }
     }

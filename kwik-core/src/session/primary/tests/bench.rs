@@ -48,6 +48,7 @@ pub(super) struct Carrier {
 pub(super) struct Quic {
     pub(super) carriers: BTreeMap<u64, Carrier>,
     pub(super) room: usize,
+    pub(super) control_room: usize,
     pub(super) uni_credit: u64,
     pub(super) bidi_credit: u64,
     next_uni: u64,
@@ -59,6 +60,7 @@ impl Quic {
         Self {
             carriers: BTreeMap::from([(0, Carrier::default())]),
             room: usize::MAX,
+            control_room: usize::MAX,
             uni_credit: u64::MAX,
             bidi_credit: u64::MAX,
             next_uni: 3,
@@ -87,7 +89,7 @@ impl Quic {
             return Err(CarrierEnd::Stopped(code));
         }
         let taken = if carrier == CONTROL {
-            data.len()
+            data.len().min(self.control_room)
         } else {
             data.len().min(self.room)
         };

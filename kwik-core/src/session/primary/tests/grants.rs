@@ -234,6 +234,13 @@ fn delegate_refuses_what_cannot_be_granted() {
     );
     assert_eq!(result, Err(Misuse::Limit("bytes of a command").into()));
     bench.finish(stream).expect("finish");
+    // What has ended is not aggregated any more [AGG-3].
+    let ended = bench.stream();
+    bench.finish(ended).expect("finish");
+    assert_eq!(
+        bench.delegate(ended, range(0, 10), path),
+        Err(Misuse::Finished(ended).into())
+    );
 }
 
 /// [GRANT-14]
@@ -287,6 +294,21 @@ fn a_grant_has_exactly_one_final_status() {
     );
     assert_eq!(bench.session.paths()[0].received_bytes, 100);
     assert_eq!(bench.revoke(grant), Err(Misuse::UnknownGrant(grant)));
+}
+
+/// [CTL-11]
+#[test]
+fn control_is_read_although_none_can_be_sent() {
+    let mut bench = Bench::new();
+    let path = bench.path();
+    let stream = bench.aggregated(MIB);
+    let grant = bench.delegate(stream, range(0, 10), path).expect("given");
+    bench.frames();
+    bench.quic.control_room = 0;
+    bench.revoke(grant).expect("live");
+    bench.done(grant, 10);
+    assert_eq!(bench.events(), [PrimaryEvent::GrantDone { grant, end: 10 }]);
+    assert!(bench.frames().is_empty(), "nothing could be sent");
 }
 
 #[test]

@@ -257,7 +257,7 @@ fn an_own_piece_that_is_finished_short_goes_to_another() {
     let mut bench = Bench::new();
     let path = bench.path();
     let stream = bench.stream();
-    bench.plan(stream, range(0, MIB)).expect("planned");
+    bench.plan(stream, range(0, 128 * KIB)).expect("planned");
     bench.max_offset(stream, 8 * MIB);
     let (own, grants) = (bench.own_ranges(), bench.grants());
     bench.write_segment(own[0].1, 1000).expect("written");

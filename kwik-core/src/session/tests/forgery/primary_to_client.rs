@@ -16,8 +16,8 @@ use crate::session::tests::content::content;
 use crate::session::tests::hand::{HandPrimary, SESSION, granted};
 use crate::session::tests::world::{CLIENT, DialFate, Setup, World, span};
 use crate::wire::{
-    Aggregate, ControlFrame, Extent, PathStatus, PathStatusState, Raw, RetirePath, Revoke, Sealed,
-    SegmentHeader, SegmentOwner, Welcome,
+    Aggregate, ControlFrame, Extent, GrantOutcome, LostReason, PathStatus, PathStatusState, Raw,
+    RetirePath, Revoke, Sealed, SegmentHeader, SegmentOwner, Welcome,
 };
 
 /// The first stream that the primary opens.
@@ -331,6 +331,43 @@ fn a_plain_stream_has_no_final_size() {
     assert_costs_session(world, code::UNEXPECTED);
 }
 
+/// [STR-2]: the preamble is what stands first, whatever it says.
+#[test]
+fn a_preamble_of_another_value_is_no_content() {
+    let (mut world, _) = welcomed();
+    let content = content(STREAM, span(0, 10));
+    world.script(0, |s, cx| {
+        let carrier = cx
+            .carriers
+            .open_bidi(PathId::PRIMARY)
+            .expect("up")
+            .expect("credit");
+        let bytes = Bytes::from([&[0xee][..], &content].concat());
+        s.write(carrier, bytes, cx.carriers);
+        s.finish(carrier, cx.carriers);
+    });
+    world.settle();
+    assert!(world.is_whole(STREAM, 10));
+}
+
+/// [AGG-3]
+#[test]
+fn a_stream_that_has_ended_is_not_aggregated_any_more() {
+    let (mut world, _) = welcomed();
+    HandPrimary::open_stream(&mut world);
+    world.script(0, |s, cx| s.finish(CARRIER, cx.carriers));
+    world.settle();
+    assert!(world.is_whole(STREAM, 0));
+    HandPrimary::aggregate(&mut world, STREAM, 0);
+    assert_goes_on(&mut world);
+    assert!(
+        HandPrimary::frames(&mut world)
+            .iter()
+            .all(|frame| !matches!(frame, ControlFrame::MaxOffset(_))),
+        "there is no credit for it"
+    );
+}
+
 /// [AGG-1] [AGG-2]
 #[test]
 fn a_stream_is_aggregated_once_and_from_its_plain_end_on() {
@@ -484,6 +521,46 @@ fn streams_that_were_never_shown_are_bounded() {
     assert_goes_on(&mut world);
     HandPrimary::aggregate(&mut world, StreamId(max << 2 | 1), 0);
     assert_costs_session(world, code::STREAM);
+}
+
+/// [SEAL-7] [GRANT-4]: a grant that finds no room is answered at once: of the seals behind it the
+/// secondary takes only so many.
+#[test]
+fn a_grant_that_finds_no_room_is_answered_before_others_pass_it() {
+    let mut setup = Setup {
+        scripted_primary: true,
+        ..Setup::default()
+    };
+    setup.config.client.outbox_bytes_max = 100;
+    let mut world = setup.build();
+    let mut primary = HandPrimary::welcome(&mut world);
+    world.sites[1].dials = DialFate::AcceptAfter(Duration::from_secs(1));
+    let path = primary.add_path(&mut world, 1);
+    HandPrimary::open_stream(&mut world);
+    HandPrimary::aggregate(&mut world, STREAM, 0);
+    for index in 0..3 {
+        primary.grant(&mut world, path, STREAM, (index * 10, index * 10 + 10));
+    }
+    world.settle();
+    let lost: Vec<GrantId> = HandPrimary::frames(&mut world)
+        .into_iter()
+        .filter_map(|frame| {
+            let ControlFrame::GrantStatus(status) = frame else {
+                return None;
+            };
+            let reason = LostReason::Limit;
+            let limit =
+                matches!(status.outcome, GrantOutcome::Lost { reason: r, .. } if r == reason);
+            limit.then_some(status.grant)
+        })
+        .collect();
+    assert!(lost.len() < 3 && lost.contains(&GrantId(2)), "{lost:?}");
+    world.advance(Duration::from_secs(2));
+    let came = world.secondary(1, |s, _| {
+        let grant = |event: &SecondaryEvent| matches!(event, SecondaryEvent::Grant { .. });
+        s.events.iter().filter(|event| grant(event)).count()
+    });
+    assert_eq!(came, 3 - lost.len());
 }
 
 /// [GRANT-4]

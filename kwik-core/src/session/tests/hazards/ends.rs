@@ -68,6 +68,33 @@ fn a_stream_of_the_clients_may_be_written_by_secondaries_too() {
     assert!(world.is_whole(stream, 6000));
 }
 
+/// [STR-3]: who writes what the client reads has nothing to do with what it writes.
+#[test]
+fn the_other_direction_of_an_aggregated_stream_is_plain() {
+    let mut world = joined();
+    world.primary(|p, _| p.answers_elsewhere = false);
+    let write = |world: &mut World, stream: StreamId, range| {
+        world.client(|c, cx| {
+            let mut data = content(stream, range);
+            c.session
+                .write(stream, &mut data, cx.carriers)
+                .expect("open");
+        });
+        world.settle();
+    };
+    let stream = world
+        .client(|c, cx| c.session.open_stream(cx.carriers))
+        .expect("open")
+        .expect("credit");
+    world.client(|c, _| c.read(stream, u64::MAX));
+    write(&mut world, stream, span(0, 20));
+    world.delegate(stream, (0, 5000), PATH);
+    world.settle();
+    assert_eq!(world.read_to(stream), 5000);
+    write(&mut world, stream, span(20, 40));
+    world.primary(|p, _| assert_eq!(p.requests.get(&stream), Some(&(40, false))));
+}
+
 /// [STR-5]: AGGREGATE, GRANT and segments may overtake the preamble.
 #[test]
 fn everything_may_come_before_the_stream_is_shown() {

@@ -11,10 +11,10 @@ use crate::event::{ClientEvent, PathEvent, SecondaryEvent};
 use crate::ids::PathId;
 use crate::path::{PathPhase, RawTarget};
 use crate::session::tests::apps::Service;
-use crate::session::tests::hand;
+use crate::session::tests::hand::{self, HandPrimary};
 use crate::session::tests::net::Side;
 use crate::session::tests::world::{DialFate, Setup, What, World};
-use crate::wire::{ControlFrame, Joined, LostReason, Refused};
+use crate::wire::{ControlFrame, Joined, LostReason, PathStatus, PathStatusState, Refused};
 
 /// A world whose secondaries have not been named yet.
 fn connected() -> World {
@@ -335,6 +335,34 @@ fn a_dial_that_is_answered_too_late_joins_nothing() {
     world.advance(Duration::from_secs(15));
     assert!(was_told(&mut world, PathEvent::Dead(path)));
     assert!(!world.is_joined(1));
+}
+
+/// [PATH-9]: the end of a path is told before what it costs, or the primary would grant the same
+/// ranges to it again.
+#[test]
+fn the_end_of_a_path_is_told_before_its_grants_are_lost() {
+    let mut world = Setup {
+        scripted_primary: true,
+        ..Setup::default()
+    }
+    .build();
+    let mut primary = HandPrimary::welcome(&mut world);
+    world.sites[1].service = Service::Ignore;
+    let path = primary.add_path(&mut world, 1);
+    let stream = HandPrimary::open_stream(&mut world);
+    HandPrimary::aggregate(&mut world, stream, 0);
+    primary.grant(&mut world, path, stream, (0, 1000));
+    world.settle();
+    let status = |state| ControlFrame::PathStatus(PathStatus { path, state });
+    assert!(HandPrimary::frames(&mut world).contains(&status(PathStatusState::Active)));
+    world.fail(path, DownCause::TimedOut);
+    world.settle();
+    let frames = HandPrimary::frames(&mut world);
+    assert_eq!(frames.first(), Some(&status(PathStatusState::Dead)));
+    assert!(
+        matches!(frames[..], [_, ControlFrame::GrantStatus(_)]),
+        "{frames:?}"
+    );
 }
 
 /// A server that accepts the connection and never the join costs the dial's deadline [PATH-5].

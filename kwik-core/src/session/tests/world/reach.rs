@@ -132,6 +132,13 @@ impl World {
             .collect()
     }
 
+    /// Those of which both ends are alive and reach each other.
+    pub(in super::super) fn living_conns(&self) -> Vec<(PathId, ConnId)> {
+        let mut conns = self.conns();
+        conns.retain(|&(_, conn)| self.passes(conn));
+        conns
+    }
+
     /// What sessions were blamed for, at either end.
     pub(in super::super) fn violations(&self) -> Vec<String> {
         let blame = |actor: &Actor| match &actor.role {

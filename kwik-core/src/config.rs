@@ -91,6 +91,9 @@ pub struct ClientConfig {
     pub progress_interval: Duration,
     /// Bytes of frames queued for a path that has not joined yet.
     pub outbox_bytes_max: usize,
+    /// Bytes of control frames that wait for a server which does not read them; with more, the
+    /// connection is given up.
+    pub control_unread_bytes_max: usize,
     /// A retired path closes after so long, whatever it still has to bring.
     pub retire_max: Duration,
     /// Paths that have ended and are still listed.
@@ -136,6 +139,9 @@ pub struct ServerConfig {
     pub command_max_bytes: usize,
     /// Bytes of control frames that wait for QUIC; while there are more, a primary takes no orders.
     pub outbox_bytes_max: usize,
+    /// Bytes of control frames that wait for a client which does not read them; with more, a primary
+    /// closes the session. Orders of plans alone can be 640 KiB for each path.
+    pub control_unread_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -177,6 +183,7 @@ impl Default for ClientConfig {
             grants_per_path_max: 32,
             progress_interval: Duration::from_millis(100),
             outbox_bytes_max: 256 << 10,
+            control_unread_bytes_max: 4 << 20,
             retire_max: Duration::from_secs(10),
             path_history_max: 64,
         }
@@ -208,6 +215,7 @@ impl Default for ServerConfig {
             path_history_max: 64,
             command_max_bytes: 16 << 10,
             outbox_bytes_max: 1 << 20,
+            control_unread_bytes_max: 16 << 20,
         }
     }
 }

@@ -151,6 +151,31 @@ impl ClientSession {
             Input::Heard(path) => self.on_heard(now.monotonic, path),
             Input::Timeout => self.on_timeout(cx),
         }
+        self.judge_unread(cx);
+    }
+
+    /// A server that makes us talk and does not listen could fill the memory [CTL-11].
+    fn judge_unread(&mut self, cx: &mut Cx<'_>) {
+        let max = self.config.client.control_unread_bytes_max;
+        let unread = |control: &Option<ControlChannel>| {
+            control
+                .as_ref()
+                .is_some_and(|control| control.outbox_bytes() > max)
+        };
+        let primary = unread(&self.primary.control).then_some(PathId::PRIMARY);
+        let secondaries = self
+            .paths
+            .live
+            .iter()
+            .filter(|(_, path)| unread(&path.control));
+        let deaf: Vec<PathId> = primary
+            .into_iter()
+            .chain(secondaries.map(|(&id, _)| id))
+            .collect();
+        for path in deaf {
+            let violation = Violation::ExcessiveLoad("control bytes that are not read");
+            self.judge(cx, path, Err(violation));
+        }
     }
 
     fn on_path_up(

@@ -73,7 +73,8 @@ impl PrimarySession {
         if self.is_closed() {
             return;
         }
-        if let Err(violation) = self.dispatch(now, input, carriers) {
+        let result = self.dispatch(now, input, carriers);
+        if let Err(violation) = result.and_then(|()| self.desk.check_unread()) {
             tracing::debug!(session = %self.desk.session, %violation, "the client broke the protocol");
             self.desk
                 .close(violation.code(), CloseReason::Violation(violation));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::carrier::{Carriers, Output};
 use crate::config::ServerConfig;
-use crate::error::{CloseReason, Misuse, StreamError};
+use crate::error::{CloseReason, Misuse, StreamError, Violation};
 use crate::event::{PathEvent, PrimaryEvent, StreamEvent};
 use crate::ids::{PathId, SessionId};
 use crate::session::ServerContext;
@@ -105,6 +105,14 @@ impl Desk {
         } else {
             Ok(())
         }
+    }
+
+    /// A client that makes us talk and does not listen could fill the memory [CTL-11].
+    pub(super) fn check_unread(&self) -> Result<(), Violation> {
+        if self.control.outbox_bytes() > self.config().control_unread_bytes_max {
+            return Err(Violation::ExcessiveLoad("control bytes that are not read"));
+        }
+        Ok(())
     }
 
     /// Orders wait here for QUIC; the application is not to pile them up.

@@ -476,3 +476,40 @@ fn random_frames_never_panic() {
         }
     }
 }
+
+/// It makes the primary talk and does not read.
+#[test]
+fn deafness() {
+    let mut setup = Setup {
+        scripted_client: true,
+        ..Setup::default()
+    };
+    // Nothing of control is read ahead: that is as deaf as it gets.
+    setup.config.quic.stream_receive_window_bytes = 4 << 10;
+    setup.config.server.control_unread_bytes_max = 64 << 10;
+    let mut world = setup.build();
+    world.settle();
+    say(
+        &mut world,
+        &ControlFrame::Hello(Hello {
+            join_key_thumbprint: join_key().thumbprint(),
+        }),
+    );
+    world.hold(
+        PRIMARY,
+        Side::Server,
+        crate::session::tests::world::What::Feedback,
+    );
+    for _ in 0..1000 {
+        let path = world.add_path(1);
+        let state = PathStatusState::Dead;
+        say(
+            &mut world,
+            &ControlFrame::PathStatus(PathStatus { path, state }),
+        );
+        if world.primary(|p, _| p.session.is_closed()) {
+            break;
+        }
+    }
+    assert_costs_session(world, code::EXCESSIVE_LOAD);
+}

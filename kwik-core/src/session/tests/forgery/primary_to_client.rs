@@ -14,7 +14,8 @@ use crate::ids::{CarrierId, GrantId, PathId, StreamId};
 use crate::session::tests::apps::Service;
 use crate::session::tests::content::content;
 use crate::session::tests::hand::{HandPrimary, SESSION, granted};
-use crate::session::tests::world::{CLIENT, DialFate, Setup, World, span};
+use crate::session::tests::net::Side;
+use crate::session::tests::world::{CLIENT, DialFate, Setup, What, World, span};
 use crate::wire::{
     Aggregate, ControlFrame, Extent, GrantOutcome, LostReason, PathStatus, PathStatusState, Raw,
     RetirePath, Revoke, Sealed, SegmentHeader, SegmentOwner, Welcome,
@@ -642,4 +643,36 @@ fn random_frames_and_segments_never_panic() {
         }
         world.advance(Duration::from_secs(20));
     }
+}
+
+/// It asks and asks, and does not read the answers.
+#[test]
+fn a_primary_that_does_not_listen_does_not_fill_the_clients_memory() {
+    let mut setup = Setup {
+        scripted_primary: true,
+        ..Setup::default()
+    };
+    setup.server_window_bytes = Some(4 << 10);
+    setup.config.client.control_unread_bytes_max = 64 << 10;
+    let mut world = setup.build();
+    let mut primary = HandPrimary::welcome(&mut world);
+    let path = primary.add_path(&mut world, 1);
+    HandPrimary::open_stream(&mut world);
+    HandPrimary::aggregate(&mut world, STREAM, 0);
+    world.settle();
+    // Each grant for a stream that is gone is answered at once.
+    world
+        .client(|c, cx| c.session.stop(cx, STREAM, 1))
+        .expect("open");
+    world.hold(PathId::PRIMARY, Side::Client, What::Feedback);
+    for index in 0..20_000 {
+        primary.grant(&mut world, path, STREAM, (index, index + 1));
+        if index % 100 == 99 {
+            world.settle();
+            if world.client(|c, _| c.session.is_closed()) {
+                break;
+            }
+        }
+    }
+    assert_costs_session(world, code::EXCESSIVE_LOAD);
 }

@@ -10,10 +10,11 @@ use crate::carrier::DownCause;
 use crate::error::code;
 use crate::event::{ClientEvent, PathEvent, PrimaryEvent};
 use crate::ids::{ByteRange, GrantId, PathId, StreamId};
+use crate::path::RawTarget;
 use crate::session::tests::content::content;
 use crate::session::tests::hand::{HandSecondary, granted};
 use crate::session::tests::net::{CONTROL, Side};
-use crate::session::tests::world::{Setup, World, span};
+use crate::session::tests::world::{Setup, What, World, span};
 use crate::wire::{
     ControlFrame, GrantDone, GrantRefused, Joined, Refused, SegmentHeader, SegmentOwner,
 };
@@ -508,6 +509,31 @@ fn bytes_before_the_join() {
     let down = world.script(1, |s, _| s.down(PathId::PRIMARY).cloned());
     assert_eq!(down, Some(DownCause::ClosedByPeer(code::GRANT)));
     assert_eq!(world.read_to(stream), 0);
+}
+
+/// It does not read what the primary has to say to it.
+#[test]
+fn deafness() {
+    let mut setup = Setup {
+        server_window_bytes: Some(4 << 10),
+        ..Setup::default()
+    };
+    setup.config.client.control_unread_bytes_max = 64 << 10;
+    let mut scene = scene_with(setup);
+    scene
+        .world
+        .hold(scene.hand.path, Side::Client, What::Feedback);
+    for _ in 0..20 {
+        scene.world.primary(|p, cx| {
+            let (path, message) = (scene.hand.path, Bytes::from_static(&[0; 8000]));
+            // The path may be dead by now.
+            let _ = p
+                .session
+                .send_raw(cx.now, path, RawTarget::Message, message, cx.carriers);
+        });
+        scene.world.settle();
+    }
+    scene.assert_costs_path(code::EXCESSIVE_LOAD);
 }
 
 /// It answers nothing that it is told: no probe, no REVOKE. It delays, and no more than that.

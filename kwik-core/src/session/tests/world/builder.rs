@@ -31,6 +31,8 @@ pub(in super::super) struct Setup {
     /// Bytes that one end of a connection buffers.
     pub(in super::super) send_buffer_bytes: u64,
     pub(in super::super) span_bytes: u64,
+    /// Bytes of one carrier that a server takes ahead of its reads, if not what is configured.
+    pub(in super::super) server_window_bytes: Option<u64>,
     /// Where the servers listen: the primary, then the secondaries.
     pub(in super::super) addr: fn(usize) -> SocketAddr,
 }
@@ -50,6 +52,7 @@ impl Default for Setup {
             scripted_primary: false,
             send_buffer_bytes: 128 << 10,
             span_bytes: 8 << 10,
+            server_window_bytes: None,
             addr: public_addr,
         }
     }
@@ -64,7 +67,10 @@ impl Setup {
     /// The world, in which the client has begun to connect.
     pub(in super::super) fn build(self) -> World {
         let config = Arc::new(self.config);
-        let limits = limits(&config, self.send_buffer_bytes, self.span_bytes);
+        let mut limits = limits(&config, self.send_buffer_bytes, self.span_bytes);
+        let server_window = self.server_window_bytes;
+        limits.server.stream_window_bytes =
+            server_window.unwrap_or(limits.server.stream_window_bytes);
         let master = MasterKey::from_bytes([7; 32]);
         let sites: Vec<Site> = (0..=self.secondaries)
             .map(|index| Site::new((self.addr)(index), index, &config, &master))

@@ -94,6 +94,30 @@ fn a_reset_of_an_aggregated_stream_is_heard_although_nobody_reads_its_carrier() 
     }
 }
 
+#[test]
+fn a_reset_is_heard_if_aggregate_came_before_the_first_read() {
+    let mut world = scripted().build();
+    let _primary = HandPrimary::welcome(&mut world);
+    world.client(|c, _| c.accepts = false);
+    let stream = HandPrimary::open_stream(&mut world);
+    world.settle();
+    HandPrimary::aggregate(&mut world, stream, 0);
+    world.settle();
+    world.client(|c, _| {
+        assert_eq!(c.session.accept_stream(), Some(stream));
+        c.read(stream, u64::MAX);
+    });
+    world.settle();
+    let carrier = CarrierId {
+        path: PathId::PRIMARY,
+        stream: stream.0,
+    };
+    world.script(0, |_, cx| cx.carriers.reset(carrier, 42));
+    world.settle();
+    let end = world.client(|c, _| c.readers[&stream].end.clone());
+    assert_eq!(end, Some(Err(StreamError::Reset(42))));
+}
+
 /// Otherwise a plain part that is longer than the window leaves the segments without any
 /// credit [FLOW-2].
 #[test]

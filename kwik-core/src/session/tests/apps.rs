@@ -155,6 +155,11 @@ impl PrimaryApp {
         format!("{:?} {:?}", self.writes, self.segments)
     }
 
+    /// Segments that are not written whole.
+    pub(super) fn open_segments(&self) -> usize {
+        self.segments.len()
+    }
+
     /// Whether everything that was to be written is.
     pub(super) fn is_idle(&self) -> bool {
         self.writes.is_empty() && self.segments.is_empty()

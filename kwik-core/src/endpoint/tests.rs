@@ -488,3 +488,21 @@ proptest! {
         prop_assert!(lab.endpoint().is_drained());
     }
 }
+
+/// Whoever waits for a blocked socket is not called in the meantime, or it would spin: output that is
+/// pending is no deadline.
+#[test]
+fn a_socket_that_takes_nothing_makes_nobody_spin() {
+    let mut lab = Lab::new();
+    let nobody = lab.add_script(|_| Bytes::new());
+    let (now, target) = (lab.wire.now(), lab.target(nobody));
+    let endpoint = lab.endpoint();
+    endpoint.connect(now, target).expect("dialled");
+    assert_eq!(endpoint.poll_event(), None);
+    assert!(endpoint.wants_transmit());
+    let deadline = endpoint.poll_timeout();
+    assert!(
+        deadline.is_none_or(|deadline| deadline.at > now.monotonic),
+        "{deadline:?}"
+    );
+}

@@ -16,7 +16,7 @@
 //! [module](endpoint) tells in which order. Sessions and their streams are used through views that are
 //! borrowed from it: [`Client`](endpoint::Client), [`Primary`](endpoint::Primary),
 //! [`Secondary`](endpoint::Secondary). `kwik-mio` drives it over UDP, `kwik-sim` in a simulated
-//! network; `examples/blocking_udp.rs` does so in some hundred lines over a socket of the standard
+//! network; `examples/blocking_udp.rs` does so in some eighty lines over a socket of the standard
 //! library.
 //!
 //! # Errors

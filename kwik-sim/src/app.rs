@@ -4,6 +4,8 @@
 //! [`Primary`] answers and shares the work out, a [`Secondary`] writes what it is granted. What they
 //! saw stays in them to be looked at. They use the public calls of the endpoint only.
 
+use serde::{Deserialize, Serialize};
+
 mod primary;
 mod reader;
 mod secondary;
@@ -15,7 +17,8 @@ pub use secondary::{Conduct, Secondary, SecondarySpec};
 
 /// What a reader asks for, as it travels on the stream that it opens: where the answer goes, then its
 /// length.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Request {
     /// How many bytes are wanted.
     pub bytes: u64,
@@ -24,7 +27,7 @@ pub struct Request {
 }
 
 /// Which stream an answer comes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AnswerOn {
     /// The one that carried the request.
     SameStream,

@@ -10,15 +10,20 @@
 //! | [`clock`]    | virtual time                                                  |
 //! | [`content`]  | what streams carry: a keyed function of stream and offset     |
 //! | [`identity`] | keys and certificates of the hosts                            |
+//! | [`crypto`]   | how datagrams are protected: TLS, or a tag alone              |
 //! | [`link`]     | one direction of the network between two hosts                |
 //! | [`host`]     | the joint between a host and the program on it                |
 //! | [`app`]      | the applications: a reader, a primary, a secondary            |
 //! | [`world`]    | hosts, links, and the order in which things happen            |
-//! | [`scenario`] | worlds that are told a story, and a report of it              |
+//! | [`stage`]    | worlds with a client and its servers, and a report of them    |
+//! | [`scenario`] | a world, and what befalls it, as data                         |
+//! | [`trial`]    | a scenario is lived through and judged                        |
+//! | [`outcome`]  | what came of a scenario, in words and exit codes              |
 
 // What a world is made of.
 pub mod clock;
 pub mod content;
+pub mod crypto;
 pub mod identity;
 pub mod link;
 pub mod rng;
@@ -27,7 +32,11 @@ pub mod app;
 pub mod host;
 pub mod world;
 // Stories.
+pub mod outcome;
 pub mod scenario;
+pub mod stage;
+pub mod trial;
 
-pub use scenario::{Report, Setting, Stage};
+pub use scenario::Scenario;
+pub use stage::{Report, Setting, Stage};
 pub use world::{HostId, World};

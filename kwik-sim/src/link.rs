@@ -5,15 +5,19 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::rng::{Chance, Purpose};
 
 /// IPv4 and UDP headers: they take their share of the bandwidth.
 const HEADER_BYTES: u64 = 28;
 
 /// The properties of a link.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct LinkSpec {
     /// One-way delay.
+    #[serde(with = "humantime_serde")]
     pub latency: Duration,
     /// Rate in bits per second, headers included; `None`: no limit and no queue.
     pub bandwidth_bits_per_second: Option<u64>,
@@ -23,12 +27,50 @@ pub struct LinkSpec {
     pub loss_ppm: u32,
     /// Of a million datagrams, how many are held back for [`Self::reorder_delay`].
     pub reorder_ppm: u32,
+    /// Up to so much is added to the one-way delay, drawn for each datagram: they may overtake each
+    /// other.
+    #[serde(with = "humantime_serde")]
+    pub jitter: Duration,
+    /// Losses in runs, besides those by [`Self::loss_ppm`].
+    pub burst: Option<Burst>,
+    /// Of a million datagrams, how many arrive with a bit flipped or cut short.
+    pub corrupt_ppm: u32,
+    /// What becomes of ECN marks.
+    pub ecn: EcnPolicy,
+    /// The first 64 datagrams: those whose bit is set are lost, the lowest bit is the first.
+    pub drop_first: u64,
     /// How long such a datagram is held back.
+    #[serde(with = "humantime_serde")]
     pub reorder_delay: Duration,
     /// Of a million datagrams, how many arrive twice.
     pub duplicate_ppm: u32,
     /// Largest UDP payload in bytes; a larger datagram vanishes.
     pub payload_max_bytes: usize,
+}
+
+/// Losses in runs: a link that is well and now and then is not (Gilbert and Elliott).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Burst {
+    /// Of a million datagrams, how many begin a run of losses.
+    pub start_ppm: u32,
+    /// Datagrams of a run, on average.
+    pub length_mean: u32,
+}
+
+/// What a link does to ECN marks (RFC 3168).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EcnPolicy {
+    /// They arrive as they were sent.
+    #[default]
+    Keep,
+    /// They are cleared.
+    Bleach,
+    /// Of a million datagrams that are capable of it, so many are marked as having met congestion.
+    Mark {
+        /// How many.
+        ppm: u32,
+    },
 }
 
 impl Default for LinkSpec {
@@ -42,6 +84,11 @@ impl Default for LinkSpec {
             reorder_ppm: 0,
             reorder_delay: Duration::from_millis(5),
             duplicate_ppm: 0,
+            jitter: Duration::ZERO,
+            burst: None,
+            corrupt_ppm: 0,
+            ecn: EcnPolicy::Keep,
+            drop_first: 0,
             payload_max_bytes: 1472,
         }
     }

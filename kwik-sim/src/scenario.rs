@@ -1,67 +1,230 @@
-//! Stories that are told to a world, and what came of them.
+//! A scenario as data: everything that makes one world differ from another.
 //!
-//! Owns how a world with one client, one primary and its secondaries is set up ([`Setting`],
-//! [`Stage`]), and the five scenarios that show what KWIK is for. A test that tells another story
-//! builds on the same stage.
+//! Owns the description of a world and of what befalls it. The same scenario lives the same life, so
+//! one that failed can be kept: its text form ([`Scenario::to_text`], RON) goes into a regression
+//! test as it is. Never runs anything: [`trial`](crate::trial) does.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use kwik_core::carrier::DialTarget;
-use kwik_core::config::Config;
-use kwik_core::endpoint::{self, ClientStats};
-use kwik_core::ids::PathId;
-use kwik_core::path::{PathInfo, PathSpec};
+use kwik_core::config::Overlap;
 use kwik_core::plan::Spread;
+use serde::{Deserialize, Serialize};
 
-use crate::app::{
-    AnswerOn, Ask, Conduct, Delivery, Pace, Primary, PrimarySpec, Reader, ReaderSpec, Request,
-    Secondary, SecondarySpec,
-};
-use crate::content::Content;
-use crate::host::{KwikNode, Program};
-use crate::identity::{Identity, SERVER_NAME};
+use crate::app::{AnswerOn, Ask, Conduct, Delivery, Pace, Request};
 use crate::link::LinkSpec;
-use crate::rng::{Chance, Purpose};
-use crate::world::{HostId, World};
 
-/// The range that is given out at a time in [`rotation`].
-pub const ROTATION_RANGE_BYTES: u64 = 64 << 10;
-
-/// Everything that a world is built from.
-#[derive(Clone, Debug)]
-pub struct Setting {
-    /// What is left to chance follows from it.
+/// A world, and what befalls it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What is left to chance follows from it: keys, content, which datagrams a lossy link loses.
     pub seed: u64,
-    /// The links, all alike.
-    pub link: LinkSpec,
-    /// How every endpoint is configured.
-    pub config: Config,
-    /// The secondaries, each with its conduct.
-    pub secondaries: Vec<Conduct>,
-    /// How the primary shares the work.
-    pub delivery: Delivery,
+    /// The primary, and the links to it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub primary: Server,
+    /// The secondaries, and the links to them.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub secondaries: Vec<Server>,
     /// What the client asks for.
     pub asks: Vec<Ask>,
-    /// The pin that the client is told, if it is not the primary's.
-    pub primary_pin: Option<[u8; 32]>,
-    /// The pins that the primary is told, as far as they are not the secondaries'.
-    pub secondary_pins: BTreeMap<usize, [u8; 32]>,
+    /// How the primary shares the work.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sharing: Sharing,
+    /// How the endpoints are configured.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tuning: Tuning,
+    /// What befalls the world, in the order in which it is looked at.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub faults: Vec<Fault>,
 }
 
-impl Setting {
+/// A server, and the two directions of its link to the client.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// How it behaves (a primary is always honest).
+    #[serde(skip_serializing_if = "is_default")]
+    pub conduct: Conduct,
+    /// From the client to it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub uplink: LinkSpec,
+    /// From it to the client.
+    #[serde(skip_serializing_if = "is_default")]
+    pub downlink: LinkSpec,
+    /// How far its wall clock runs ahead of the client's.
+    #[serde(skip_serializing_if = "is_default")]
+    pub clock_ahead_seconds: i64,
+}
+
+/// How a primary shares the work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Sharing {
+    /// It writes everything itself, as with plain QUIC.
+    Alone,
+    /// The core's planner: whoever has little left to do gets the next range.
+    #[default]
+    Pull,
+    /// The core's planner: everybody in turn.
+    Rotate {
+        /// Bytes of a piece.
+        range_bytes: u64,
+    },
+    /// The application delegates ranges and takes care of lost ones.
+    Delegate {
+        /// Bytes of a range.
+        range_bytes: u64,
+    },
+}
+
+/// Settings that scenarios vary; [`Tuning::default`] is what everybody gets.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tuning {
+    /// Window of an ordered stream, bytes.
+    pub stream_window_bytes: u64,
+    /// Window of all streams together, bytes.
+    pub session_window_bytes: u64,
+    /// What happens to copies that differ.
+    #[serde(with = "OverlapForm")]
+    pub overlap: Overlap,
+}
+
+/// [`Overlap`] in the text form.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Overlap")]
+enum OverlapForm {
+    FirstWins,
+    PrimaryWins,
+    Reject,
+}
+
+/// Something that befalls the world.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// When.
+    pub at: When,
+    /// What.
+    pub what: FaultKind,
+}
+
+/// When a fault comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum When {
+    /// So long after the world began.
+    Time(#[serde(with = "humantime_serde")] Duration),
+    /// When the client has read so many percent of what it asks for (or the transfer has ended).
+    Percent(u8),
+}
+
+/// Names a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Who {
+    /// The client.
+    Client,
+    /// The primary.
+    Primary,
+    /// The secondary with this index, from 0.
+    Secondary(usize),
+}
+
+/// A direction of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Way {
+    /// From the client to a server.
+    Up,
+    /// From a server to the client.
+    Down,
+    /// Both.
+    Both,
+}
+
+/// What befalls the world. Everything that lasts heals by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum FaultKind {
+    /// A server ends at once; nobody is told, and its state is gone.
+    Crash(Who),
+    /// A server ends, and starts again after a while without its state.
+    Restart {
+        /// Who.
+        who: Who,
+        /// How long it is down.
+        #[serde(with = "humantime_serde")]
+        down: Duration,
+    },
+    /// A host's process stands still; its socket keeps receiving.
+    Pause {
+        /// Who.
+        who: Who,
+        /// How long.
+        #[serde(with = "humantime_serde")]
+        lasts: Duration,
+    },
+    /// Nothing passes between the client and a server.
+    Cut {
+        /// The server.
+        server: Who,
+        /// Which direction.
+        way: Way,
+        /// How long.
+        #[serde(with = "humantime_serde")]
+        lasts: Duration,
+    },
+    /// Nothing passes to or from the client.
+    Outage {
+        /// How long.
+        #[serde(with = "humantime_serde")]
+        lasts: Duration,
+    },
+    /// The links of a server have other properties for a while.
+    Storm {
+        /// The server.
+        server: Who,
+        /// Which direction.
+        way: Way,
+        /// The properties.
+        link: LinkSpec,
+        /// How long.
+        #[serde(with = "humantime_serde")]
+        lasts: Duration,
+    },
+    /// Datagrams above a size vanish between the client and a server, from now on.
+    BlackHole {
+        /// The server.
+        server: Who,
+        /// Largest UDP payload that passes, bytes.
+        payload_max_bytes: usize,
+    },
+    /// The client's NAT gives it another port or address; the old one is gone.
+    Rebind {
+        /// Whether the address changes too, or the port alone.
+        address: bool,
+    },
+    /// A wall clock jumps.
+    ClockJump {
+        /// Whose.
+        who: Who,
+        /// Seconds forward, or back.
+        seconds: i64,
+    },
+    /// The primary retires a secondary.
+    Retire(usize),
+    /// The primary names a secondary once more, under a new path id.
+    AddAgain(usize),
+    /// An application makes calls that it has no business to make, in whatever state things are.
+    Poke(Who),
+}
+
+impl Scenario {
     /// A client that asks for so many bytes, on a stream that the primary opens, and servers that
-    /// bring them together.
+    /// bring them together over clean links.
     #[must_use]
     pub fn new(seed: u64, secondaries: usize, bytes: u64) -> Self {
         Self {
             seed,
-            link: LinkSpec::default(),
-            config: Config::default(),
-            secondaries: vec![Conduct::HONEST; secondaries],
-            delivery: Delivery::Plan(Spread::Pull),
+            primary: Server::default(),
+            secondaries: vec![Server::default(); secondaries],
             asks: vec![Ask {
                 request: Request {
                     bytes,
@@ -69,378 +232,164 @@ impl Setting {
                 },
                 pace: Pace::Eager,
             }],
-            primary_pin: None,
-            secondary_pins: BTreeMap::new(),
+            sharing: Sharing::default(),
+            tuning: Tuning::default(),
+            faults: Vec::new(),
         }
     }
 
-    /// The same with other links.
-    #[must_use]
-    pub fn link(self, link: LinkSpec) -> Self {
-        Self { link, ..self }
-    }
-
-    /// The same with another way to share the work.
-    #[must_use]
-    pub fn delivery(self, delivery: Delivery) -> Self {
-        Self { delivery, ..self }
-    }
-
-    /// The same with an answer that is read at another pace.
-    #[must_use]
-    pub fn pace(mut self, pace: Pace) -> Self {
-        for ask in &mut self.asks {
-            ask.pace = pace;
-        }
-        self
-    }
-
-    /// Builds the world. The client has the ordinal 0, the primary 1, the secondaries follow.
-    #[must_use]
-    pub fn build(&self) -> Stage {
-        let mut world = World::new(self.seed);
-        world.set_link_default(self.link.clone());
-        let client = world.add_host(self.client_program());
-        let primary = world.add_host(self.primary_program());
-        let secondaries = (0..self.secondaries.len())
-            .map(|index| world.add_host(self.secondary_program(index)))
-            .collect();
-        Stage {
-            seed: self.seed,
-            wanted: self.asks.iter().map(|ask| ask.request.bytes).sum(),
-            world,
-            client,
-            primary,
-            secondaries,
-        }
-    }
-
-    /// How a client names the primary.
-    #[must_use]
-    pub fn dial_target(&self) -> DialTarget {
-        DialTarget {
-            addr: World::addr_of_ordinal(PRIMARY_ORDINAL),
-            server_name: SERVER_NAME.to_owned(),
-            pin: self
-                .primary_pin
-                .unwrap_or_else(|| self.identity(PRIMARY_ORDINAL).pin),
-        }
-    }
-
-    /// How the primary names a secondary.
-    #[must_use]
-    pub fn path_spec(&self, index: usize) -> PathSpec {
-        let ordinal = PRIMARY_ORDINAL + 1 + index;
-        let told = self.secondary_pins.get(&index).copied();
-        PathSpec {
-            addrs: [World::addr_of_ordinal(ordinal)].into_iter().collect(),
-            server_name: SERVER_NAME.to_owned(),
-            pin: told.unwrap_or_else(|| self.identity(ordinal).pin),
-        }
-    }
-
-    /// The identity of the host with this ordinal.
-    #[must_use]
-    pub fn identity(&self, ordinal: usize) -> Identity {
-        Identity::new(self.seed, ordinal as u64)
-    }
-
-    fn client_program(&self) -> Program {
-        let spec = ReaderSpec {
-            server: self.dial_target(),
-            asks: self.asks.clone(),
-            content: Content::new(self.seed),
-        };
-        let config = Arc::new(self.config.clone());
-        KwikNode::program(config, None, move || Reader::new(spec.clone()))
-    }
-
-    fn primary_program(&self) -> Program {
-        let identity = self.identity(PRIMARY_ORDINAL).primary(self.seed);
-        let spec = PrimarySpec {
-            secondaries: (0..self.secondaries.len())
-                .map(|index| self.path_spec(index))
-                .collect(),
-            content: Content::new(self.seed),
-            delivery: self.delivery,
-        };
-        let config = Arc::new(self.config.clone());
-        KwikNode::program(config, Some(identity), move || Primary::new(spec.clone()))
-    }
-
-    fn secondary_program(&self, index: usize) -> Program {
-        let identity = self
-            .identity(PRIMARY_ORDINAL + 1 + index)
-            .secondary(self.seed);
-        let spec = SecondarySpec {
-            content: Content::new(self.seed),
-            conduct: self.secondaries[index],
-        };
-        let config = Arc::new(self.config.clone());
-        KwikNode::program(config, Some(identity), move || Secondary::new(spec))
-    }
-}
-
-/// The ordinal of the primary's host.
-const PRIMARY_ORDINAL: usize = 1;
-
-/// A world that was built from a [`Setting`].
-#[derive(Debug)]
-pub struct Stage {
-    seed: u64,
     /// Bytes that the client asks for.
-    wanted: u64,
-    /// The world.
-    pub world: World,
-    /// The client's host.
-    pub client: HostId,
-    /// The primary's.
-    pub primary: HostId,
-    /// The secondaries'.
-    pub secondaries: Vec<HostId>,
+    #[must_use]
+    pub fn wanted(&self) -> u64 {
+        self.asks.iter().map(|ask| ask.request.bytes).sum()
+    }
+
+    /// The servers with their names, the primary first.
+    pub fn servers(&self) -> impl Iterator<Item = (Who, &Server)> {
+        let secondaries = self.secondaries.iter().enumerate();
+        std::iter::once((Who::Primary, &self.primary))
+            .chain(secondaries.map(|(index, server)| (Who::Secondary(index), server)))
+    }
+
+    /// The text form.
+    ///
+    /// # Panics
+    ///
+    /// Never: every scenario has one.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let form = ron::ser::PrettyConfig::new()
+            .depth_limit(3)
+            .extensions(ron::extensions::Extensions::IMPLICIT_SOME);
+        ron::ser::to_string_pretty(self, form).expect("plain data can be written")
+    }
+
+    /// From the text form.
+    ///
+    /// # Errors
+    ///
+    /// Where and why it is none, in words.
+    pub fn from_text(text: &str) -> Result<Self, ron::error::SpannedError> {
+        ron::from_str(text)
+    }
 }
 
-impl Stage {
-    /// The client's application.
+impl Sharing {
+    /// As the primary's application has it.
     #[must_use]
-    pub fn reader(&self) -> &Reader {
-        self.world.app(self.client)
-    }
-
-    /// The primary's application.
-    #[must_use]
-    pub fn primary_app(&self) -> &Primary {
-        self.world.app(self.primary)
-    }
-
-    /// The application of a secondary.
-    #[must_use]
-    pub fn secondary_app(&self, index: usize) -> &Secondary {
-        self.world.app(self.secondaries[index])
-    }
-
-    /// Runs until the client has read so many bytes, or `limit` has come; returns whether it has.
-    pub fn run_until_bytes(&mut self, bytes: u64, limit: Duration) -> bool {
-        let client = self.client;
-        self.world
-            .run_until(limit, |world| world.app::<Reader>(client).bytes() >= bytes)
-    }
-
-    /// Runs until the client has a share of all that it asks for.
-    pub fn run_until_percent(&mut self, percent: u64, limit: Duration) -> bool {
-        self.run_until_bytes(self.wanted * percent / 100, limit)
-    }
-
-    /// Runs until the client has everything, or something failed, or `limit` has come.
-    pub fn run_to_end(&mut self, limit: Duration) {
-        let client = self.client;
-        self.world.run_until(limit, |world| {
-            let reader = world.app::<Reader>(client);
-            reader.done_at().is_some() || reader.fault().is_some()
-        });
-    }
-
-    /// What the client's session has counted; `None` without a session.
-    pub fn stats(&mut self) -> Option<ClientStats> {
-        self.on_client(|client| client.stats())
-    }
-
-    /// The client's paths.
-    pub fn paths(&mut self) -> Vec<PathInfo> {
-        self.on_client(|client| client.paths()).unwrap_or_default()
-    }
-
-    /// Bytes that have arrived at the client, whether its application has read them or not.
-    pub fn arrived_bytes(&mut self) -> u64 {
-        self.paths().iter().map(|path| path.received_bytes).sum()
-    }
-
-    /// Bytes that a secondary was granted and that have not arrived from it.
-    pub fn owed_by(&mut self, index: usize) -> u64 {
-        let granted = self.secondary_app(index).granted_bytes();
-        let path = PathId(index as u64 + 1);
-        let paths = self.paths();
-        let arrived = paths.iter().find(|info| info.path == path);
-        granted.saturating_sub(arrived.map_or(0, |info| info.received_bytes))
-    }
-
-    /// Acts as the client's application; `None` without a session.
-    pub fn on_client<T>(&mut self, act: impl FnOnce(&mut endpoint::Client<'_>) -> T) -> Option<T> {
-        self.world.act(self.client, |node: &mut KwikNode, moment| {
-            let (reader, host) = node.app_mut::<Reader>(moment);
-            let session = reader.session()?;
-            let mut client = host.endpoint.client(moment.now, session)?;
-            Some(act(&mut client))
-        })
-    }
-
-    /// Acts as the primary's application in its first session; `None` without one.
-    pub fn on_primary<T>(
-        &mut self,
-        act: impl FnOnce(&mut endpoint::Primary<'_>) -> T,
-    ) -> Option<T> {
-        self.world.act(self.primary, |node: &mut KwikNode, moment| {
-            let (app, host) = node.app_mut::<Primary>(moment);
-            let session = app.sessions().first().copied()?;
-            let mut primary = host.endpoint.primary(moment.now, session)?;
-            Some(act(&mut primary))
-        })
-    }
-
-    /// What has come of it so far.
-    pub fn report(&mut self, scenario: &'static str) -> Report {
-        let paths = self.paths();
-        Report {
-            scenario,
-            seed: self.seed,
-            shares: paths.iter().map(|p| (p.path, p.received_bytes)).collect(),
-            stats: self.stats(),
-            bytes: self.reader().bytes(),
-            wanted: self.wanted,
-            done_at: self.reader().done_at(),
-            fault: self.reader().fault(),
-            datagrams: self.world.datagrams_sent(),
-            trace: self.world.trace_hash(),
+    pub const fn delivery(self) -> Delivery {
+        match self {
+            Self::Alone => Delivery::Plain,
+            Self::Pull => Delivery::Plan(Spread::Pull),
+            Self::Rotate { range_bytes } => Delivery::Plan(Spread::Rotate { range_bytes }),
+            Self::Delegate { range_bytes } => Delivery::Delegate { range_bytes },
         }
     }
 }
 
-/// What came of a story.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
-    /// Its name.
-    pub scenario: &'static str,
-    /// Its seed.
-    pub seed: u64,
-    /// Bytes that the client asked for.
-    pub wanted: u64,
-    /// Bytes that it read, all checked.
-    pub bytes: u64,
-    /// When it had all of them.
-    pub done_at: Option<Duration>,
-    /// What went wrong.
-    pub fault: Option<String>,
-    /// Bytes that each path brought first.
-    pub shares: Vec<(PathId, u64)>,
-    /// What the client's session counted.
-    pub stats: Option<ClientStats>,
-    /// Datagrams that were sent.
-    pub datagrams: u64,
-    /// The hash over when and where they were sent, and how long they were.
-    pub trace: u64,
-}
-
-impl Report {
-    /// Whether the client has everything and nothing went wrong.
-    #[must_use]
-    pub fn is_success(&self) -> bool {
-        self.done_at.is_some() && self.fault.is_none() && self.bytes == self.wanted
-    }
-
-    /// The part of the bytes that a path brought, in percent.
-    #[must_use]
-    pub fn percent_of(&self, path: PathId) -> u64 {
-        let total: u64 = self.shares.iter().map(|(_, bytes)| bytes).sum();
-        let shares = self.shares.iter().filter(|(p, _)| *p == path);
-        let part: u64 = shares.map(|(_, bytes)| bytes).sum();
-        part * 100 / total.max(1)
+impl Default for Tuning {
+    fn default() -> Self {
+        let config = kwik_core::Config::default();
+        Self {
+            stream_window_bytes: config.client.stream_window_bytes,
+            session_window_bytes: config.client.session_window_bytes,
+            overlap: config.client.overlap,
+        }
     }
 }
 
-impl fmt::Display for Report {
+impl Tuning {
+    /// The configuration of the endpoints.
+    #[must_use]
+    pub fn config(&self) -> kwik_core::Config {
+        let mut config = kwik_core::Config::default();
+        config.client.stream_window_bytes = self.stream_window_bytes;
+        config.client.session_window_bytes = self.session_window_bytes;
+        config.client.overlap = self.overlap;
+        config
+    }
+}
+
+impl FaultKind {
+    /// Its name, as the counts of a swarm have it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Crash(Who::Primary) => "primary-crash",
+            Self::Crash(_) => "secondary-crash",
+            Self::Restart {
+                who: Who::Primary, ..
+            } => "primary-restart",
+            Self::Restart { .. } => "secondary-restart",
+            Self::Pause { .. } => "pause",
+            Self::Cut { way: Way::Both, .. } => "cut",
+            Self::Cut { .. } => "one-way-cut",
+            Self::Outage { .. } => "outage",
+            Self::Storm { .. } => "storm",
+            Self::BlackHole { .. } => "black-hole",
+            Self::Rebind { address: false } => "rebind-port",
+            Self::Rebind { address: true } => "rebind-address",
+            Self::ClockJump { .. } => "clock-jump",
+            Self::Retire(_) => "retire",
+            Self::AddAgain(_) => "add-again",
+            Self::Poke(_) => "poke",
+        }
+    }
+}
+
+impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} seed {}: ", self.scenario, self.seed)?;
-        match (&self.fault, self.done_at) {
-            (Some(fault), _) => {
-                write!(f, "FAULT {fault}, {} of {} bytes", self.bytes, self.wanted)?
-            }
-            (None, None) => write!(f, "UNFINISHED, {} of {} bytes", self.bytes, self.wanted)?,
-            (None, Some(at)) => write!(f, "{} bytes in {:.3} s", self.bytes, at.as_secs_f64())?,
+        match self {
+            Self::Client => f.write_str("client"),
+            Self::Primary => f.write_str("primary"),
+            Self::Secondary(index) => write!(f, "secondary {index}"),
         }
-        for (path, _) in &self.shares {
-            write!(f, ", path {path} {} %", self.percent_of(*path))?;
-        }
-        write!(
-            f,
-            ", {} datagrams, trace {:016x}",
-            self.datagrams, self.trace
-        )
     }
 }
 
-/// What the five scenarios vary in.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    /// What is left to chance follows from it.
-    pub seed: u64,
-    /// How much the client asks for.
-    pub bytes: u64,
-    /// The links.
-    pub link: LinkSpec,
-    /// When the story is given up.
-    pub limit: Duration,
+/// What is as always need not be said in the text form.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
-impl Terms {
-    fn setting(&self, secondaries: usize) -> Setting {
-        Setting::new(self.seed, secondaries, self.bytes).link(self.link.clone())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_survives_its_text_form() {
+        let mut scenario = Scenario::new(7, 2, 1000);
+        scenario.secondaries[1].conduct = Conduct::Refuses(3);
+        scenario.secondaries[0].downlink.loss_ppm = 10_000;
+        scenario.sharing = Sharing::Rotate {
+            range_bytes: 65_536,
+        };
+        scenario.tuning.overlap = Overlap::Reject;
+        scenario.faults = vec![
+            Fault {
+                at: When::Percent(20),
+                what: FaultKind::Crash(Who::Secondary(1)),
+            },
+            Fault {
+                at: When::Time(Duration::from_millis(1500)),
+                what: FaultKind::Cut {
+                    server: Who::Primary,
+                    way: Way::Up,
+                    lasts: Duration::from_secs(2),
+                },
+            },
+        ];
+        let text = scenario.to_text();
+        assert_eq!(Scenario::from_text(&text), Ok(scenario), "{text}");
     }
 
-    fn play(&self, scenario: &'static str, setting: &Setting) -> Report {
-        let mut stage = setting.build();
-        stage.run_to_end(self.limit);
-        stage.report(scenario)
+    #[test]
+    fn what_is_as_always_is_not_said() {
+        let text = Scenario::new(7, 1, 1000).to_text();
+        assert!(
+            !text.contains("tuning") && !text.contains("uplink"),
+            "{text}"
+        );
+        assert!(Scenario::from_text("(seed: 7, asks: [], nonsense: 1)").is_err());
     }
-}
-
-/// The primary alone brings everything: what plain QUIC does.
-#[must_use]
-pub fn primary_alone(terms: &Terms) -> Report {
-    terms.play("primary-alone", &terms.setting(0).delivery(Delivery::Plain))
-}
-
-/// The primary and one secondary.
-#[must_use]
-pub fn one_secondary(terms: &Terms) -> Report {
-    terms.play("one-secondary", &terms.setting(1))
-}
-
-/// The primary and two secondaries.
-#[must_use]
-pub fn two_secondaries(terms: &Terms) -> Report {
-    terms.play("two-secondaries", &terms.setting(2))
-}
-
-/// All three at the same time, in small ranges in rotation.
-#[must_use]
-pub fn rotation(terms: &Terms) -> Report {
-    let spread = Spread::Rotate {
-        range_bytes: ROTATION_RANGE_BYTES,
-    };
-    terms.play(
-        "rotation",
-        &terms.setting(2).delivery(Delivery::Plan(spread)),
-    )
-}
-
-/// One of two secondaries is killed when between 20 and 80 % have arrived and it owes some of the
-/// rest.
-#[must_use]
-pub fn one_lost(terms: &Terms) -> Report {
-    let mut stage = terms.setting(2).build();
-    let chance = Chance::new(terms.seed, Purpose::Schedule, 0);
-    let victim = usize::from(chance.draw(1).is_multiple_of(2));
-    let percent = |bytes: u64| terms.bytes * bytes / 100;
-    let earliest = percent(chance.between(0, 20, 60));
-    let is_time = |stage: &mut Stage| {
-        let arrived = stage.arrived_bytes();
-        let owes = stage.owed_by(victim) >= ROTATION_RANGE_BYTES;
-        arrived >= earliest && (owes || arrived >= percent(75))
-    };
-    while !is_time(&mut stage) && stage.world.time() < terms.limit {
-        stage.world.run_for(Duration::from_millis(2));
-    }
-    stage.world.crash(stage.secondaries[victim]);
-    stage.run_to_end(terms.limit);
-    stage.report("one-lost")
 }

@@ -9,6 +9,7 @@ use kwik_core::carrier::{DialTarget, ReadState};
 use kwik_core::error::{CloseReason, StreamError};
 use kwik_core::event::{ClientEvent, Event, EventKind, PathEvent, StreamEvent};
 use kwik_core::ids::{SessionHandle, StreamId};
+use serde::{Deserialize, Serialize};
 
 use super::{AnswerOn, Request};
 use crate::content::Content;
@@ -26,24 +27,28 @@ pub struct ReaderSpec {
 }
 
 /// One request, and how its answer is read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ask {
     /// The request.
     pub request: Request,
     /// How fast the answer is read.
+    #[serde(default)]
     pub pace: Pace,
 }
 
 /// How fast an answer is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Pace {
     /// As it comes.
+    #[default]
     Eager,
     /// So much, so often.
     Slow {
         /// Bytes at a time.
         bytes: usize,
         /// How long until the next time.
+        #[serde(with = "humantime_serde")]
         every: Duration,
     },
     /// As it comes, but for one rest.
@@ -51,6 +56,7 @@ pub enum Pace {
         /// Bytes before the rest.
         after: u64,
         /// How long it is.
+        #[serde(with = "humantime_serde")]
         length: Duration,
     },
 }

@@ -6,6 +6,7 @@ use kwik_core::error::{CloseReason, StreamError};
 use kwik_core::event::{Event, EventKind, SecondaryEvent};
 use kwik_core::ids::{GrantId, SegmentId, SessionHandle, StreamId};
 use kwik_core::wire::Extent;
+use serde::{Deserialize, Serialize};
 
 use super::source::{Pumped, Source};
 use crate::content::Content;
@@ -21,7 +22,7 @@ pub struct SecondarySpec {
 }
 
 /// How a secondary behaves, as far as the endpoint's calls let it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Conduct {
     /// It writes what it is granted; so many bytes if it is left to choose.
     Honest {
@@ -41,6 +42,12 @@ impl Conduct {
     pub const HONEST: Self = Self::Honest {
         open_bytes: 64 << 10,
     };
+}
+
+impl Default for Conduct {
+    fn default() -> Self {
+        Self::HONEST
+    }
 }
 
 /// The secondary.

@@ -1,6 +1,6 @@
 //! The same seed lives the same life.
 
-use kwik_sim::scenario::{Terms, one_lost, rotation, two_secondaries};
+use kwik_sim::stage::{Terms, one_lost, rotation, two_secondaries};
 
 use crate::{SECOND, lossy};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kwik_sim::app::Delivery;
-use kwik_sim::scenario::{Setting, Stage};
+use kwik_sim::stage::{Setting, Stage};
 
 use crate::SECOND;
 

@@ -2,9 +2,7 @@
 
 use kwik_core::ids::PathId;
 use kwik_sim::Report;
-use kwik_sim::scenario::{
-    Terms, one_lost, one_secondary, primary_alone, rotation, two_secondaries,
-};
+use kwik_sim::stage::{Terms, one_lost, one_secondary, primary_alone, rotation, two_secondaries};
 
 use crate::{SECOND, lossy};
 

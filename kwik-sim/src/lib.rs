@@ -10,6 +10,7 @@
 //! | [`clock`]    | virtual time                                                  |
 //! | [`content`]  | what streams carry: a keyed function of stream and offset     |
 //! | [`identity`] | keys and certificates of the hosts                            |
+//! | [`crypto`]   | how connections are protected: by TLS, or by a repeatable mock |
 //! | [`link`]     | one direction of the network between two hosts                |
 //! | [`host`]     | the joint between a host and the program on it                |
 //! | [`app`]      | the applications: a reader, a primary, a secondary            |
@@ -19,6 +20,7 @@
 // What a world is made of.
 pub mod clock;
 pub mod content;
+pub mod crypto;
 pub mod identity;
 pub mod link;
 pub mod rng;
@@ -29,5 +31,6 @@ pub mod world;
 // Stories.
 pub mod scenario;
 
+pub use crypto::CryptoMode;
 pub use scenario::{Report, Setting, Stage};
 pub use world::{HostId, World};

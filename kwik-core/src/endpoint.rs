@@ -37,6 +37,7 @@ pub use self::secondary::Secondary;
 use self::sessions::{Session, Sessions};
 use crate::carrier::{DialTarget, Now};
 use crate::config::Config;
+use crate::crypto::Crypto;
 pub use crate::datagram::{Datagram, Ecn, Transmit};
 use crate::error::StreamError;
 pub use crate::error::{ConnectError, IdentityError};
@@ -73,6 +74,32 @@ impl Endpoint {
         seed: [u8; 32],
         now: Now,
     ) -> Result<Self, IdentityError> {
+        Self::protected_by(None, config, server, seed, now)
+    }
+
+    /// As [`Self::new`], with connections that `crypto` protects instead of TLS.
+    ///
+    /// # Errors
+    ///
+    /// The identity cannot be used.
+    #[cfg(feature = "custom-crypto")]
+    pub fn with_crypto(
+        config: Arc<Config>,
+        server: Option<ServerIdentity>,
+        seed: [u8; 32],
+        now: Now,
+        crypto: Arc<dyn Crypto>,
+    ) -> Result<Self, IdentityError> {
+        Self::protected_by(Some(crypto), config, server, seed, now)
+    }
+
+    fn protected_by(
+        crypto: Option<Arc<dyn Crypto>>,
+        config: Arc<Config>,
+        server: Option<ServerIdentity>,
+        seed: [u8; 32],
+        now: Now,
+    ) -> Result<Self, IdentityError> {
         let mut entropy = Entropy::new(seed);
         if let Some(identity) = &server {
             identity.pin()?;
@@ -80,7 +107,7 @@ impl Endpoint {
         let keys = server
             .as_ref()
             .map(|identity| (&identity.certificate_der[..], &identity.key_pkcs8_der[..]));
-        let quic = Quic::new(&config.quic, keys, &mut entropy, now)?;
+        let quic = Quic::new(&config.quic, keys, crypto, &mut entropy, now)?;
         let server = server.map(|identity| {
             Arc::new(ServerContext {
                 config: Arc::clone(&config),

@@ -47,6 +47,11 @@ pub mod ranges;
 // The rooms, in the order in which a byte meets them.
 // A datagram finds its connection, and the connection its session.
 pub mod endpoint;
+// What protects the connections.
+#[cfg(feature = "custom-crypto")]
+pub mod crypto;
+#[cfg(not(feature = "custom-crypto"))]
+mod crypto;
 // Connections and carriers.
 mod quic;
 // Frames and headers in bytes.

@@ -1,4 +1,5 @@
-//! The QUIC connections of an endpoint: the only room that names `quinn_proto` and `rustls`.
+//! The QUIC connections of an endpoint: the only room that names `rustls` and, but for the joint in
+//! [`crypto`](crate::crypto), `quinn_proto`.
 //!
 //! Owns the quinn endpoint and its connections, and finds the connection of a session by the name
 //! that the session gave it. Turns datagrams into [`Input`]s and implements
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use quinn_proto::crypto::rustls::QuicServerConfig;
+use quinn_proto::crypto;
 use quinn_proto::{EndpointConfig, NoneTokenStore, ServerConfig, VarInt};
 
 use self::connection::Conn;
@@ -26,6 +27,7 @@ use self::tls::{SharedClock, Tls, WallClock};
 use self::transport::{Reach, Role};
 use crate::carrier::{DialTarget, Input, Now};
 use crate::config::QuicConfig;
+use crate::crypto::{Crypto, PinAlarm};
 use crate::datagram::Transmit;
 use crate::error::code;
 use crate::error::{ConnectError, IdentityError};
@@ -46,7 +48,7 @@ struct ConnKey(u64);
 pub(crate) struct Quic {
     config: QuicConfig,
     endpoint: quinn_proto::Endpoint,
-    tls: Tls,
+    crypto: Arc<dyn Crypto>,
     clock: SharedClock,
     /// For clients on this machine and elsewhere; none if this endpoint is no server.
     server: Option<[Arc<ServerConfig>; 2]>,
@@ -77,33 +79,33 @@ pub(crate) struct Quic {
 }
 
 impl Quic {
+    /// `crypto` protects the connections; TLS if there is none.
+    ///
     /// # Errors
     ///
     /// The server's certificate or key cannot be used.
     pub(crate) fn new(
         config: &QuicConfig,
         identity: Option<(&[u8], &[u8])>,
+        crypto: Option<Arc<dyn Crypto>>,
         entropy: &mut Entropy,
         now: Now,
     ) -> Result<Self, IdentityError> {
         let clock = SharedClock(Arc::new(WallClock::default()));
         clock.0.set(now.unix_seconds);
-        let tls = Tls::new(clock.clone());
+        let crypto = crypto.unwrap_or_else(|| Arc::new(Tls::new(clock.clone())));
         let server = match identity {
-            Some((certificate, key)) => Some(
-                tls.server(certificate, key)
-                    .map_err(|error| IdentityError::Key(error.to_string()))?,
-            ),
+            Some((certificate, key)) => Some(crypto.server(certificate, key)?),
             None => None,
         };
-        Ok(Self::with_tls(config, tls, clock, server, entropy))
+        Ok(Self::with_crypto(config, crypto, clock, server, entropy))
     }
 
-    fn with_tls(
+    fn with_crypto(
         config: &QuicConfig,
-        tls: Tls,
+        crypto: Arc<dyn Crypto>,
         clock: SharedClock,
-        server: Option<QuicServerConfig>,
+        server: Option<Arc<dyn crypto::ServerConfig>>,
         entropy: &mut Entropy,
     ) -> Self {
         let endpoint_config = Arc::new(endpoint_config(config, entropy));
@@ -113,7 +115,7 @@ impl Quic {
         Self {
             config: config.clone(),
             endpoint,
-            tls,
+            crypto,
             clock,
             server,
             accepting: true,
@@ -181,10 +183,8 @@ impl Quic {
         } else {
             Role::ClientToSecondary
         };
-        let (crypto, alarm) = self
-            .tls
-            .client(target.pin)
-            .map_err(|error| ConnectError::Handshake(error.to_string()))?;
+        let alarm = PinAlarm::default();
+        let crypto = self.crypto.client(target.pin, alarm.clone())?;
         let initial_cid = entropy.initial_cid();
         let mut config = quinn_proto::ClientConfig::new(crypto);
         config
@@ -335,12 +335,12 @@ fn endpoint_config(config: &QuicConfig, entropy: &mut Entropy) -> EndpointConfig
 
 fn server_configs(
     config: &QuicConfig,
-    crypto: QuicServerConfig,
+    crypto: Arc<dyn crypto::ServerConfig>,
     clock: &SharedClock,
     entropy: &mut Entropy,
 ) -> [Arc<ServerConfig>; 2] {
     let token_key = ring::hkdf::Salt::new(ring::hkdf::HKDF_SHA256, &[]).extract(&entropy.key());
-    let mut server = ServerConfig::new(Arc::new(crypto), Arc::new(token_key));
+    let mut server = ServerConfig::new(crypto, Arc::new(token_key));
     server.time_source(Arc::new(clock.clone()));
     [Reach::Loopback, Reach::Network].map(|reach| {
         let mut server = server.clone();

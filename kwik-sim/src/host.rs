@@ -15,6 +15,7 @@ use kwik_core::endpoint::{Datagram, Endpoint, ServerIdentity, Transmit};
 use kwik_core::event::Event;
 
 use crate::clock::{Clock, Moment};
+use crate::crypto::CryptoMode;
 
 /// Datagrams that one call of `transmit` may give at most, as with segmentation offload.
 const DATAGRAMS_PER_TRANSMIT: usize = 10;
@@ -96,11 +97,13 @@ impl KwikNode {
     pub fn program<A: App>(
         config: Arc<Config>,
         identity: Option<ServerIdentity>,
+        crypto: CryptoMode,
         app: impl Fn() -> A + 'static,
     ) -> Program {
         Box::new(move |birth| {
             let (config, identity) = (Arc::clone(&config), identity.clone());
-            let endpoint = Endpoint::new(config, identity, birth.entropy, birth.moment.now)
+            let endpoint = crypto
+                .endpoint(config, identity, birth)
                 .expect("the identities of a world are valid");
             Box::new(Self {
                 endpoint,

@@ -37,6 +37,7 @@ pub mod scenario;
 pub mod stage;
 pub mod trial;
 
+pub use crypto::CryptoMode;
 pub use scenario::Scenario;
 pub use stage::{Report, Setting, Stage};
 pub use world::{HostId, World};

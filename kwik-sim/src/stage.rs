@@ -21,6 +21,7 @@ use crate::app::{
     Secondary, SecondarySpec,
 };
 use crate::content::Content;
+use crate::crypto::CryptoMode;
 use crate::host::{KwikNode, Program};
 use crate::identity::{Identity, SERVER_NAME};
 use crate::link::LinkSpec;
@@ -39,6 +40,8 @@ pub struct Setting {
     pub link: LinkSpec,
     /// How every endpoint is configured.
     pub config: Config,
+    /// How the connections are protected.
+    pub crypto: CryptoMode,
     /// The secondaries, each with its conduct.
     pub secondaries: Vec<Conduct>,
     /// How the primary shares the work.
@@ -60,6 +63,7 @@ impl Setting {
             seed,
             link: LinkSpec::default(),
             config: Config::default(),
+            crypto: CryptoMode::Null,
             secondaries: vec![Conduct::HONEST; secondaries],
             delivery: Delivery::Plan(Spread::Pull),
             asks: vec![Ask {
@@ -152,7 +156,7 @@ impl Setting {
             content: Content::new(self.seed),
         };
         let config = Arc::new(self.config.clone());
-        KwikNode::program(config, None, move || Reader::new(spec.clone()))
+        KwikNode::program(config, None, self.crypto, move || Reader::new(spec.clone()))
     }
 
     fn primary_program(&self) -> Program {
@@ -165,7 +169,9 @@ impl Setting {
             delivery: self.delivery,
         };
         let config = Arc::new(self.config.clone());
-        KwikNode::program(config, Some(identity), move || Primary::new(spec.clone()))
+        KwikNode::program(config, Some(identity), self.crypto, move || {
+            Primary::new(spec.clone())
+        })
     }
 
     fn secondary_program(&self, index: usize) -> Program {
@@ -177,7 +183,9 @@ impl Setting {
             conduct: self.secondaries[index],
         };
         let config = Arc::new(self.config.clone());
-        KwikNode::program(config, Some(identity), move || Secondary::new(spec))
+        KwikNode::program(config, Some(identity), self.crypto, move || {
+            Secondary::new(spec)
+        })
     }
 }
 

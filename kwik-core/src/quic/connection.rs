@@ -11,9 +11,9 @@ use quinn_proto::{
     StreamId,
 };
 
-use super::tls::PinAlarm;
 use super::window::SendWindow;
 use crate::carrier::{DownCause, Input};
+use crate::crypto::PinAlarm;
 use crate::ids::{CarrierId, PathId, SessionHandle};
 
 /// Label of the keying material that a join is proved over [JOIN-3].

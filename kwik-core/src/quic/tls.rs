@@ -1,15 +1,16 @@
 //! TLS: who a server is, and how a client makes sure of it.
 //!
-//! Owns the certificate pin, the verifier that enforces it, and the TLS configurations. TLS 1.3
-//! only, ALPN `kwik/1`, no resumption and no early data: tickets of several servers under one name
-//! would mix [CONN-4].
+//! Owns the certificate pin, the verifier that enforces it, and the TLS configurations: what protects
+//! an endpoint that was not given something else. TLS 1.3 only, ALPN `kwik/1`, no resumption and no
+//! early data: tickets of several servers under one name would mix [CONN-4].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use quinn_proto::TimeSource;
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::crypto::{ClientConfig, ServerConfig};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -17,8 +18,8 @@ use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
-/// The application protocol [CONN-1], and with it the version [EXT-1].
-const ALPN: &[u8] = b"kwik/1";
+use crate::crypto::{ALPN, Crypto, PinAlarm};
+use crate::error::{ConnectError, IdentityError};
 
 /// SHA-256 of the `SubjectPublicKeyInfo` of a certificate; `None` if it is not one.
 pub(crate) fn certificate_pin(certificate_der: &[u8]) -> Option<[u8; 32]> {
@@ -69,16 +70,6 @@ impl TimeSource for SharedClock {
     }
 }
 
-/// Set by the verifier of one dial when the certificate is not the pinned one.
-#[derive(Clone, Debug, Default)]
-pub(super) struct PinAlarm(Arc<AtomicBool>);
-
-impl PinAlarm {
-    pub(super) fn rang(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
 /// Makes TLS configurations.
 pub(super) struct Tls {
     provider: Arc<CryptoProvider>,
@@ -98,11 +89,14 @@ impl Tls {
     /// # Errors
     ///
     /// The provider lacks TLS 1.3.
-    pub(super) fn client(&self, pin: [u8; 32]) -> Result<(Arc<QuicClientConfig>, PinAlarm), Error> {
-        let alarm = PinAlarm::default();
+    pub(super) fn client_config(
+        &self,
+        pin: [u8; 32],
+        alarm: PinAlarm,
+    ) -> Result<QuicClientConfig, Error> {
         let verifier = PinVerifier {
             pin,
-            alarm: alarm.clone(),
+            alarm,
             provider: Arc::clone(&self.provider),
         };
         let mut config = rustls::ClientConfig::builder_with_details(
@@ -117,8 +111,7 @@ impl Tls {
         // Neither asked for here nor offered there [CONN-4].
         config.resumption = rustls::client::Resumption::disabled();
         config.enable_early_data = false;
-        let config = QuicClientConfig::try_from(config).map_err(no_initial_suite)?;
-        Ok((Arc::new(config), alarm))
+        QuicClientConfig::try_from(config).map_err(no_initial_suite)
     }
 
     /// For a server with this certificate and its PKCS#8 key. Clients show no certificate [CONN-5].
@@ -126,7 +119,11 @@ impl Tls {
     /// # Errors
     ///
     /// The key cannot be used, or does not belong to the certificate.
-    pub(super) fn server(&self, certificate: &[u8], key: &[u8]) -> Result<QuicServerConfig, Error> {
+    pub(super) fn server_config(
+        &self,
+        certificate: &[u8],
+        key: &[u8],
+    ) -> Result<QuicServerConfig, Error> {
         let mut config = rustls::ServerConfig::builder_with_details(
             Arc::clone(&self.provider),
             Arc::new(self.clock.clone()),
@@ -142,6 +139,30 @@ impl Tls {
         config.send_tls13_tickets = 0;
         config.max_early_data_size = 0;
         QuicServerConfig::try_from(config).map_err(no_initial_suite)
+    }
+}
+
+impl Crypto for Tls {
+    fn client(
+        &self,
+        pin: [u8; 32],
+        alarm: PinAlarm,
+    ) -> Result<Arc<dyn ClientConfig>, ConnectError> {
+        match self.client_config(pin, alarm) {
+            Ok(config) => Ok(Arc::new(config)),
+            Err(error) => Err(ConnectError::Handshake(error.to_string())),
+        }
+    }
+
+    fn server(
+        &self,
+        certificate: &[u8],
+        key: &[u8],
+    ) -> Result<Arc<dyn ServerConfig>, IdentityError> {
+        match self.server_config(certificate, key) {
+            Ok(config) => Ok(Arc::new(config)),
+            Err(error) => Err(IdentityError::Key(error.to_string())),
+        }
     }
 }
 
@@ -172,7 +193,7 @@ impl ServerCertVerifier for PinVerifier {
         if pin == self.pin {
             return Ok(ServerCertVerified::assertion());
         }
-        self.alarm.0.store(true, Ordering::Relaxed);
+        self.alarm.ring();
         Err(Error::InvalidCertificate(
             CertificateError::ApplicationVerificationFailure,
         ))

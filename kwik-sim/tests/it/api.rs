@@ -321,7 +321,7 @@ fn a_path_that_is_added_during_a_transfer_joins_in() {
         content: Content::new(SEED),
         conduct: kwik_sim::app::Conduct::HONEST,
     };
-    let program = KwikNode::program(config, Some(identity), move || {
+    let program = KwikNode::program(config, Some(identity), setting.crypto, move || {
         kwik_sim::app::Secondary::new(spec)
     });
     stage.world.add_host(program);

@@ -24,7 +24,7 @@ fn talk(script: impl Fn(&mut Line<'_>, &Cue) + 'static) -> Stage {
     let setting = Setting::new(1, 1, 0);
     let mut stage = setting.build();
     let secondary = stage.world.addr(stage.secondaries[0]);
-    let client = RawPeer::client(secondary, Rc::new(script));
+    let client = RawPeer::client(setting.crypto, secondary, Rc::new(script));
     stage.world.install(stage.client, client);
     // The secondary has run for a while: tickets from before it started would be refused.
     stage.world.run_for(5 * SECOND);

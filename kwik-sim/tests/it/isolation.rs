@@ -29,7 +29,7 @@ fn survives(attack: impl Fn(&mut Line<'_>, &Grant) + 'static) -> Stage {
         Cue::Frame(ControlFrame::Grant(grant)) => attack(line, grant),
         Cue::Frame(_) | Cue::Up => {}
     });
-    let hostile = RawPeer::server(setting.identity(2), script);
+    let hostile = RawPeer::server(setting.crypto, setting.identity(2), script);
     stage.world.install(stage.secondaries[0], hostile);
     stage.run_to_end(60 * SECOND);
     let report = stage.report("isolation");

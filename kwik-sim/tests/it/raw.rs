@@ -3,6 +3,8 @@
 //! Owns a quinn-proto endpoint, as a server or as a client, and a script that is told of each control
 //! frame. The codecs are kwik-core's own; everything else is up to the script.
 
+mod quic;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -11,19 +13,15 @@ use std::time::Duration;
 
 use kwik_core::endpoint::{Datagram, Transmit};
 use kwik_core::wire::{ControlFrame, Decoder, SegmentHeader};
+use kwik_sim::CryptoMode;
 use kwik_sim::clock::{Clock, Moment};
 use kwik_sim::host::{Birth, Node, Program};
 use kwik_sim::identity::{Identity, SERVER_NAME};
-use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
-    ClientConfig, Connection, ConnectionError, ConnectionHandle, DatagramEvent, Dir, Endpoint,
-    EndpointConfig, Event, ServerConfig, StreamEvent, StreamId, VarInt,
+    Connection, ConnectionError, ConnectionHandle, DatagramEvent, Dir, Endpoint, Event,
+    ServerConfig, StreamEvent, StreamId, VarInt,
 };
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
 
-const ALPN: &[u8] = b"kwik/1";
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-kwik/1-join";
 
 /// What a script is told.
@@ -118,25 +116,22 @@ struct Held {
 
 impl RawPeer {
     /// A server with this identity.
-    pub(crate) fn server(identity: Identity, script: Script) -> Program {
+    pub(crate) fn server(crypto: CryptoMode, identity: Identity, script: Script) -> Program {
         Box::new(move |birth| {
-            let config = server_config(&identity);
+            let config = quic::server_config(crypto, &identity, birth);
             Box::new(Self::new(birth, Some(Arc::new(config)), &script))
         })
     }
 
     /// A client that dials this server, whoever it is.
-    pub(crate) fn client(server: SocketAddr, script: Script) -> Program {
+    pub(crate) fn client(crypto: CryptoMode, server: SocketAddr, script: Script) -> Program {
         Box::new(move |birth| {
             let mut peer = Self::new(birth, None, &script);
+            let config = quic::client_config(crypto, birth);
+            let now = birth.moment.now.monotonic;
             let (handle, connection) = peer
                 .endpoint
-                .connect(
-                    birth.moment.now.monotonic,
-                    client_config(),
-                    server,
-                    SERVER_NAME,
-                )
+                .connect(now, config, server, SERVER_NAME)
                 .expect("the address is valid");
             peer.hold(handle, connection);
             Box::new(peer)
@@ -144,7 +139,7 @@ impl RawPeer {
     }
 
     fn new(birth: &Birth, server: Option<Arc<ServerConfig>>, script: &Script) -> Self {
-        let config = Arc::new(EndpointConfig::default());
+        let config = Arc::new(quic::endpoint_config(birth));
         Self {
             endpoint: Endpoint::new(config, server, true, Some(birth.entropy)),
             lines: BTreeMap::new(),
@@ -332,74 +327,5 @@ fn convert(transmit: &quinn_proto::Transmit) -> Transmit {
         size: transmit.size,
         segment_size: transmit.segment_size,
         src_ip: None,
-    }
-}
-
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
-fn server_config(identity: &Identity) -> ServerConfig {
-    let certificate = CertificateDer::from(identity.certificate_der.clone());
-    let key = PrivatePkcs8KeyDer::from(identity.key_pkcs8_der.clone());
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key.into())
-        .expect("the key is that of the certificate");
-    tls.alpn_protocols = vec![ALPN.to_vec()];
-    let tls = QuicServerConfig::try_from(tls).expect("a suite for Initial packets");
-    ServerConfig::with_crypto(Arc::new(tls))
-}
-
-fn client_config() -> ClientConfig {
-    let mut tls = rustls::ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Gullible))
-        .with_no_client_auth();
-    tls.alpn_protocols = vec![ALPN.to_vec()];
-    let tls = QuicClientConfig::try_from(tls).expect("a suite for Initial packets");
-    ClientConfig::new(Arc::new(tls))
-}
-
-/// Believes everybody.
-#[derive(Debug)]
-struct Gullible;
-
-impl ServerCertVerifier for Gullible {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
     }
 }

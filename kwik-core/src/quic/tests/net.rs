@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quinn_proto::crypto::rustls::QuicServerConfig;
+use quinn_proto::crypto::ServerConfig;
 
 use super::wire::{Node, Wire};
 use crate::carrier::{Carriers, DialTarget, Input, Now};
 use crate::config::QuicConfig;
+use crate::crypto::Crypto as _;
 use crate::datagram::{Datagram, Transmit};
 use crate::error::ConnectError;
 use crate::error::code;
@@ -81,14 +82,15 @@ impl Host {
     pub(crate) fn new(
         addr: SocketAddr,
         config: &QuicConfig,
-        server: Option<QuicServerConfig>,
+        server: Option<Arc<dyn ServerConfig>>,
     ) -> Self {
         let [.., seed] = addr.port().to_be_bytes();
         let clock = SharedClock(Arc::new(WallClock::default()));
         let mut entropy = Entropy::new([seed; 32]);
         // KWIK's clients speak first: QUIC does not show a stream that carries nothing.
         let greeting = if server.is_some() { &b""[..] } else { b"HELLO" };
-        let quic = Quic::with_tls(config, Tls::new(clock.clone()), clock, server, &mut entropy);
+        let tls = Arc::new(Tls::new(clock.clone()));
+        let quic = Quic::with_crypto(config, tls, clock, server, &mut entropy);
         Self {
             quic,
             told: Vec::new(),
@@ -192,7 +194,11 @@ impl Net {
     }
 
     /// With a TLS configuration of the test's own making.
-    pub(super) fn add_host_with(&mut self, config: &QuicConfig, server: Option<QuicServerConfig>) {
+    pub(super) fn add_host_with(
+        &mut self,
+        config: &QuicConfig,
+        server: Option<Arc<dyn ServerConfig>>,
+    ) {
         let port = 4000 + u16::try_from(self.hosts.len()).expect("few hosts");
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
         self.hosts.push(Host::new(addr, config, server));

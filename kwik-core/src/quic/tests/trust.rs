@@ -19,6 +19,7 @@ use super::wire::Wire;
 use super::{CLIENT, PATH, SERVER, SESSION, quic_config};
 use crate::carrier::{DialTarget, DownCause, Input};
 use crate::config::QuicConfig;
+use crate::crypto::PinAlarm;
 use crate::error::code;
 use crate::error::{ConnectError, IdentityError};
 use crate::ids::SessionHandle;
@@ -66,7 +67,7 @@ fn server_tls(certificate: &Identity, key: &Identity, alpn: &[u8]) -> QuicServer
 fn dial(server: QuicServerConfig, pin: [u8; 32]) -> Net {
     let mut net = Net::new();
     net.add_host(&quic_config(), None);
-    net.add_host_with(&quic_config(), Some(server));
+    net.add_host_with(&quic_config(), Some(Arc::new(server)));
     net.dial(CLIENT, SESSION, PATH, SERVER, pin)
         .expect("dialled");
     net.run(Duration::from_secs(5));
@@ -226,9 +227,10 @@ fn no_session_is_resumed() {
     let generous = || server_tls(&identity, &identity, b"kwik/1");
     assert!(is_resumed(&eager_client(), generous()), "it can be told");
     let tls = Tls::new(SharedClock(Arc::new(WallClock::default())));
-    let ours = tls.server(&identity.certificate, &identity.key);
+    let ours = tls.server_config(&identity.certificate, &identity.key);
     assert!(!is_resumed(&eager_client(), ours.expect("identity")));
-    let (ours, _) = tls.client(identity.pin()).expect("TLS 1.3");
+    let ours = tls.client_config(identity.pin(), PinAlarm::default());
+    let ours = Arc::new(ours.expect("TLS 1.3"));
     assert!(!is_resumed(&ours, generous()));
 }
 
@@ -236,10 +238,11 @@ fn no_session_is_resumed() {
 fn a_key_that_is_not_the_certificates_is_no_identity() {
     let (one, other) = (Identity::new(), Identity::new());
     let tls = Tls::new(SharedClock(Arc::new(WallClock::default())));
-    assert!(tls.server(&one.certificate, &other.key).is_err());
+    assert!(tls.server_config(&one.certificate, &other.key).is_err());
     let now = Wire::new().now();
     let identity = Some((&one.certificate[..], &b"no key"[..]));
-    let quic = Quic::new(&quic_config(), identity, &mut Entropy::new([0; 32]), now);
+    let entropy = &mut Entropy::new([0; 32]);
+    let quic = Quic::new(&quic_config(), identity, None, entropy, now);
     assert!(matches!(quic.err(), Some(IdentityError::Key(_))));
 }
 

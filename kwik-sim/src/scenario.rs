@@ -4,6 +4,9 @@
 //! one that failed can be kept: its text form ([`Scenario::to_text`], RON) goes into a regression
 //! test as it is. Never runs anything: [`trial`](crate::trial) does.
 
+mod draw;
+mod faults;
+
 use std::fmt;
 use std::time::Duration;
 

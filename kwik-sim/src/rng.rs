@@ -23,6 +23,8 @@ pub enum Purpose {
     Content,
     /// Choices of a scenario: when something happens.
     Schedule,
+    /// The bytes that a scenario is made from.
+    Scenario,
 }
 
 /// A stream of draws.

@@ -4,6 +4,10 @@
 //! one that failed can be kept: its text form ([`Scenario::to_text`], RON) goes into a regression
 //! test as it is. Never runs anything: [`trial`](crate::trial) does.
 
+mod brief;
+mod draw;
+mod faults;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -47,10 +51,10 @@ pub struct Server {
     #[serde(skip_serializing_if = "is_default")]
     pub conduct: Conduct,
     /// From the client to it.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", with = "brief")]
     pub uplink: LinkSpec,
     /// From it to the client.
-    #[serde(skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", with = "brief")]
     pub downlink: LinkSpec,
     /// How far its wall clock runs ahead of the client's.
     #[serde(skip_serializing_if = "is_default")]
@@ -184,6 +188,7 @@ pub enum FaultKind {
         /// Which direction.
         way: Way,
         /// The properties.
+        #[serde(with = "brief")]
         link: LinkSpec,
         /// How long.
         #[serde(with = "humantime_serde")]

@@ -33,7 +33,7 @@ pub struct Ask {
     /// The request.
     pub request: Request,
     /// How fast the answer is read.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Pace::is_eager")]
     pub pace: Pace,
 }
 
@@ -59,6 +59,12 @@ pub enum Pace {
         #[serde(with = "humantime_serde")]
         length: Duration,
     },
+}
+
+impl Pace {
+    fn is_eager(&self) -> bool {
+        *self == Self::Eager
+    }
 }
 
 /// What became of one stream.
@@ -367,7 +373,9 @@ impl Reading {
         match self.ask.pace {
             Pace::Slow { bytes, .. } => bytes,
             Pace::Rest { after, .. } if !self.has_rested => {
-                usize::try_from(after.saturating_sub(self.read.bytes)).unwrap_or(usize::MAX)
+                // Without a read nothing would begin the rest.
+                let left = after.saturating_sub(self.read.bytes).max(1);
+                usize::try_from(left).unwrap_or(usize::MAX)
             }
             Pace::Eager | Pace::Rest { .. } => usize::MAX,
         }

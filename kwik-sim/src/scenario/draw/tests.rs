@@ -1,0 +1,172 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::link::{EcnPolicy, LinkSpec};
+use crate::scenario::{FaultKind, Way, Who};
+
+const SEEDS: u64 = 10_000;
+
+fn drawn() -> impl Iterator<Item = Scenario> {
+    (0..SEEDS).map(Scenario::from_seed)
+}
+
+/// Of `SEEDS` scenarios, those that are so.
+fn count(is_so: impl Fn(&Scenario) -> bool) -> u64 {
+    drawn().filter(is_so).count() as u64
+}
+
+#[test]
+fn without_bytes_nothing_befalls_anybody() {
+    let simple = Scenario::new(0, 2, USUAL_BYTES);
+    assert_eq!(Scenario::from_bytes(&[]), simple);
+    assert_eq!(Scenario::from_bytes(&[0; 100]), simple);
+    let number = Scenario::from_bytes(&7_u16.to_le_bytes()).seed;
+    assert!(number == 7 || number == 7 << 8, "{number}");
+}
+
+#[test]
+fn a_seed_is_kept_and_gives_the_same_scenario_again() {
+    for seed in [0, 7, u64::MAX] {
+        let scenario = Scenario::from_seed(seed);
+        assert_eq!(scenario.seed, seed);
+        assert_eq!(scenario, Scenario::from_seed(seed));
+    }
+    let others = drawn().filter(|s| s.faults != Scenario::from_seed(1).faults);
+    assert!(others.count() > 1000);
+}
+
+#[test]
+fn any_bytes_give_a_scenario_that_survives_its_text_form() {
+    let seeds = (0..500).map(expanded);
+    let short = (0..64).map(|len| vec![255 - u8::try_from(len).expect("short"); len]);
+    let cut = (0..200).map(|len| expanded(len as u64)[..len].to_vec());
+    for bytes in seeds.chain(short).chain(cut) {
+        let scenario = Scenario::from_bytes(&bytes);
+        let text = scenario.to_text();
+        assert_eq!(Scenario::from_text(&text), Ok(scenario), "{text}");
+    }
+}
+
+#[test]
+fn a_seed_has_bytes_enough() {
+    for seed in 0..SEEDS {
+        let bytes = expanded(seed);
+        let mut draw = Draw {
+            from: Unstructured::new(&bytes),
+        };
+        let _ = draw.scenario();
+        assert!(!draw.from.is_empty(), "seed {seed}");
+    }
+}
+
+#[test]
+fn every_fault_has_somebody_to_befall() {
+    for scenario in drawn() {
+        let text = || scenario.to_text();
+        assert!(scenario.is_coherent(), "{}", text());
+        assert!(!scenario.asks.is_empty());
+        assert_eq!(scenario.primary.conduct, Conduct::HONEST);
+    }
+}
+
+#[test]
+fn every_kind_of_fault_is_drawn_and_many_worlds_have_none() {
+    let mut counts = BTreeMap::new();
+    let (mut calm, mut crowded) = (0, 0);
+    for scenario in drawn() {
+        calm += u64::from(scenario.faults.is_empty());
+        crowded += u64::from(scenario.faults.len() >= 6);
+        let mut names: Vec<_> = scenario.faults.iter().map(|f| f.what.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        for name in names {
+            *counts.entry(name).or_insert(0) += 1;
+        }
+    }
+    eprintln!("{counts:?}, {calm} calm, {crowded} crowded");
+    assert_eq!(counts.len(), 16, "{counts:?}");
+    assert!(counts.values().all(|&drawn| drawn >= 50), "{counts:?}");
+    assert!((SEEDS / 20..SEEDS * 2 / 5).contains(&calm), "{calm} calm");
+    assert!((SEEDS / 20..SEEDS / 3).contains(&crowded), "{crowded}");
+}
+
+#[test]
+fn every_property_of_a_link_is_drawn_and_losses_are_mostly_small() {
+    let of_links = |is_so: fn(&LinkSpec) -> bool| {
+        count(|s| s.servers().any(|(_, server)| is_so(&server.downlink)))
+    };
+    let properties: [(&str, fn(&LinkSpec) -> bool); 11] = [
+        ("latency", |l| l.latency.as_millis() > 100),
+        ("jitter", |l| !l.jitter.is_zero()),
+        ("rate", |l| {
+            l.bandwidth_bits_per_second.is_some_and(|b| b < 1_000_000)
+        }),
+        ("no rate", |l| l.bandwidth_bits_per_second.is_none()),
+        ("loss", |l| l.loss_ppm > 0),
+        ("burst", |l| l.burst.is_some()),
+        ("reorder", |l| l.reorder_ppm > 0),
+        ("duplicate", |l| l.duplicate_ppm > 0),
+        ("corrupt", |l| l.corrupt_ppm > 0),
+        ("ecn", |l| l.ecn != EcnPolicy::Keep),
+        ("first", |l| l.drop_first != 0),
+    ];
+    for (name, is_so) in properties {
+        assert!(of_links(is_so) >= 50, "{name}: {}", of_links(is_so));
+    }
+    let heavy = of_links(|l| l.loss_ppm > 50_000);
+    assert!(heavy * 3 < of_links(|l| l.loss_ppm > 0), "{heavy}");
+    let asymmetric = count(|s| s.primary.uplink != s.primary.downlink);
+    assert!(asymmetric > SEEDS / 4, "{asymmetric}");
+}
+
+#[test]
+fn every_other_feature_is_drawn() {
+    let features: [(&str, fn(&Scenario) -> bool); 14] = [
+        ("usual size", |s| s.wanted() == USUAL_BYTES),
+        ("nothing", |s| s.wanted() == 0),
+        ("one byte", |s| s.wanted() == 1),
+        ("much", |s| s.wanted() >= 1 << 20),
+        ("several", |s| s.asks.len() > 1),
+        ("slow", |s| s.has_pace(|p| matches!(p, Pace::Slow { .. }))),
+        ("rest", |s| s.has_pace(|p| matches!(p, Pace::Rest { .. }))),
+        ("mute", |s| s.has_conduct(Conduct::Mute)),
+        ("liar", |s| s.has_conduct(Conduct::Lies)),
+        ("alone", |s| s.sharing == Sharing::Alone),
+        ("rotate", |s| matches!(s.sharing, Sharing::Rotate { .. })),
+        ("delegate", |s| {
+            matches!(s.sharing, Sharing::Delegate { .. })
+        }),
+        ("reject", |s| s.tuning.overlap == Overlap::Reject),
+        ("clock", |s| s.primary.clock_ahead_seconds != 0),
+    ];
+    for (name, is_so) in features {
+        assert!(count(is_so) >= 50, "{name}: {}", count(is_so));
+    }
+    assert!(count(|s| s.wanted() == USUAL_BYTES && s.secondaries.len() == 2) > SEEDS / 2);
+    let cuts =
+        |way: Way| move |f: &FaultKind| matches!(f, FaultKind::Cut { way: w, .. } if *w == way);
+    for way in [Way::Up, Way::Down, Way::Both] {
+        assert!(count(|s| s.faults.iter().any(|f| cuts(way)(&f.what))) >= 50);
+    }
+    assert!(count(|s| s.faults.iter().any(|f| f.what.who() == Some(Who::Client))) >= 50);
+}
+
+#[test]
+fn nobody_waits_for_minutes() {
+    for scenario in drawn() {
+        let window = scenario.tuning.stream_window_bytes;
+        let rate = links::rate(&scenario.primary, window).max(1);
+        let seconds = scenario.wanted() / rate;
+        assert!(seconds <= 2 * SECONDS_MAX, "{}", scenario.to_text());
+    }
+}
+
+impl Scenario {
+    fn has_pace(&self, is_so: fn(&Pace) -> bool) -> bool {
+        self.asks.iter().any(|ask| is_so(&ask.pace))
+    }
+
+    fn has_conduct(&self, conduct: Conduct) -> bool {
+        self.secondaries.iter().any(|s| s.conduct == conduct)
+    }
+}

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use kwik_core::config::Config;
 use kwik_core::endpoint::{Datagram, Endpoint, ServerIdentity, Transmit};
-use kwik_core::event::Event;
+use kwik_core::event::{DeadlineCause, Event};
 
 use crate::clock::{Clock, Moment};
 use crate::crypto::CryptoMode;
@@ -20,8 +20,8 @@ use crate::crypto::CryptoMode;
 /// Datagrams that one call of `transmit` may give at most, as with segmentation offload.
 const DATAGRAMS_PER_TRANSMIT: usize = 10;
 
-/// Events that one turn of a host may handle: more means that the program talks to itself.
-const EVENTS_PER_TURN_MAX: usize = 1_000_000;
+/// Events that one round of a host may handle: more means that the program talks to itself.
+const EVENTS_PER_ROUND_MAX: usize = 1_000_000;
 
 /// A program that lives on datagrams and deadlines.
 pub trait Node: Any {
@@ -35,6 +35,24 @@ pub trait Node: Any {
     fn transmit(&mut self, moment: Moment, buf: &mut Vec<u8>) -> Option<Transmit>;
     /// When [`Self::expire`] is to be called, if nothing arrives before.
     fn wake_at(&mut self, clock: &Clock) -> Option<Duration>;
+    /// Why the program is not at rest although it has to be: asked after each round, when all that it
+    /// had to send was sent. A program that promises nothing has nothing to say.
+    fn unrest(&mut self, moment: Moment) -> Option<Unrest> {
+        let _ = moment;
+        None
+    }
+}
+
+/// Why a program is not at rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unrest {
+    /// It was told the time, its application did nothing, all was sent: and a deadline is still due.
+    TimerDue {
+        /// For so long.
+        since: Duration,
+    },
+    /// Its events do not end.
+    EventsWithoutEnd,
 }
 
 /// What a program learns when its host starts.
@@ -44,7 +62,7 @@ pub struct Birth {
     pub moment: Moment,
     /// Entropy, another at each start.
     pub entropy: [u8; 32],
-    /// The address of the host.
+    /// The address of the host, as it knows it.
     pub addr: SocketAddr,
 }
 
@@ -80,6 +98,10 @@ pub struct KwikNode {
     endpoint: Endpoint,
     app: Box<dyn App>,
     is_started: bool,
+    /// Whether its deadlines were handled, and the application has done nothing since: none may be
+    /// due then. An application may well do something that is due at once.
+    is_expired: bool,
+    has_endless_events: bool,
 }
 
 impl fmt::Debug for KwikNode {
@@ -109,6 +131,8 @@ impl KwikNode {
                 endpoint,
                 app: Box::new(app()),
                 is_started: false,
+                is_expired: false,
+                has_endless_events: false,
             })
         })
     }
@@ -145,10 +169,12 @@ impl KwikNode {
 
 impl Node for KwikNode {
     fn receive(&mut self, moment: Moment, datagram: Datagram) {
+        self.is_expired = false;
         self.endpoint.handle_datagram(moment.now, datagram);
     }
 
     fn expire(&mut self, moment: Moment) {
+        self.is_expired = true;
         self.endpoint.handle_timeout(moment.now);
     }
 
@@ -159,18 +185,21 @@ impl Node for KwikNode {
         };
         if !self.is_started {
             self.is_started = true;
+            self.is_expired = false;
             self.app.start(&mut host);
         }
         if self.app.alarm().is_some_and(|at| at <= moment.time) {
+            self.is_expired = false;
             self.app.on_alarm(&mut host);
         }
-        for _ in 0..EVENTS_PER_TURN_MAX {
+        for _ in 0..EVENTS_PER_ROUND_MAX {
             let Some(event) = host.endpoint.poll_event() else {
                 return;
             };
+            self.is_expired = false;
             self.app.on_event(&mut host, event);
         }
-        panic!("livelock: events without end at {:?}", moment.time);
+        self.has_endless_events = true;
     }
 
     fn transmit(&mut self, moment: Moment, buf: &mut Vec<u8>) -> Option<Transmit> {
@@ -185,5 +214,18 @@ impl Node for KwikNode {
         }
         let timer = self.endpoint.poll_timeout().map(|d| clock.time_of(d.at));
         timer.into_iter().chain(alarm).min()
+    }
+    fn unrest(&mut self, moment: Moment) -> Option<Unrest> {
+        if self.has_endless_events {
+            return Some(Unrest::EventsWithoutEnd);
+        }
+        if !self.is_expired {
+            return None;
+        }
+        let deadline = self.endpoint.poll_timeout()?;
+        // Sending may bring events; the next round hands them to the application.
+        let is_timer = deadline.cause == DeadlineCause::Timer;
+        let since = moment.now.monotonic.checked_duration_since(deadline.at)?;
+        is_timer.then_some(Unrest::TimerDue { since })
     }
 }

@@ -1,13 +1,17 @@
 //! One direction of the network between two hosts.
 //!
 //! Owns what happens to a datagram on its way: serialization at a rate, a queue with an end, latency,
-//! loss, being held back, being doubled. Never sees what a datagram carries.
+//! and what chance has for it ([`fate`]). Never sees what a datagram carries.
+
+mod fate;
 
 use std::time::Duration;
 
+use kwik_core::datagram::Ecn;
 use serde::{Deserialize, Serialize};
 
-use crate::rng::{Chance, Purpose};
+pub use self::fate::Damage;
+use self::fate::{Fates, Loss};
 
 /// IPv4 and UDP headers: they take their share of the bandwidth.
 const HEADER_BYTES: u64 = 28;
@@ -37,7 +41,8 @@ pub struct LinkSpec {
     pub corrupt_ppm: u32,
     /// What becomes of ECN marks.
     pub ecn: EcnPolicy,
-    /// The first 64 datagrams: those whose bit is set are lost, the lowest bit is the first.
+    /// The first 64 datagrams that the link is ever given: those whose bit is set are lost, the
+    /// lowest bit is the first.
     pub drop_first: u64,
     /// How long such a datagram is held back.
     #[serde(with = "humantime_serde")]
@@ -94,32 +99,50 @@ impl Default for LinkSpec {
     }
 }
 
-/// What became of the datagrams that a link was given.
+/// What became of the datagrams that a link was given. Each loss has one reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LinkStats {
     /// Given to the link.
     pub datagrams: u64,
-    /// Lost by chance.
+    /// Lost because they were among the first and [`LinkSpec::drop_first`] names them.
+    pub dropped_first: u64,
+    /// Lost by chance, alone.
     pub lost: u64,
+    /// Lost by chance, in a run.
+    pub burst_lost: u64,
     /// Lost because the queue was full.
     pub overflowed: u64,
     /// Lost because they were too large.
     pub oversized: u64,
     /// Lost because the link was cut.
     pub cut: u64,
+    /// Lost because their receiver has another address by now.
+    pub astray: u64,
     /// Delivered twice.
     pub duplicated: u64,
     /// Held back.
     pub reordered: u64,
+    /// Delayed by jitter.
+    pub jittered: u64,
+    /// Delivered damaged.
+    pub corrupted: u64,
+    /// Marked as having met congestion.
+    pub ecn_marked: u64,
+    /// Robbed of their ECN mark.
+    pub ecn_bleached: u64,
 }
 
-/// When a datagram arrives: not at all, once, or twice.
+/// How a datagram arrives: not at all, once, or twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arrivals {
-    /// The first copy.
+    /// When the first copy arrives.
     pub first: Option<Duration>,
-    /// The second copy.
+    /// When the second copy does.
     pub second: Option<Duration>,
+    /// What happened to the first copy; the second is as it was sent.
+    pub damage: Option<Damage>,
+    /// The ECN mark of both.
+    pub ecn: Option<Ecn>,
 }
 
 /// One direction between two hosts.
@@ -129,9 +152,7 @@ pub struct Link {
     is_cut: bool,
     /// When the last datagram in the queue will have been serialized.
     busy_until: Duration,
-    loss: Chance,
-    reorder: Chance,
-    duplicate: Chance,
+    fates: Fates,
     stats: LinkStats,
 }
 
@@ -143,9 +164,7 @@ impl Link {
             spec,
             is_cut: false,
             busy_until: Duration::ZERO,
-            loss: Chance::new(seed, Purpose::Loss, ordinal),
-            reorder: Chance::new(seed, Purpose::Reorder, ordinal),
-            duplicate: Chance::new(seed, Purpose::Duplicate, ordinal),
+            fates: Fates::new(seed, ordinal),
             stats: LinkStats::default(),
         }
     }
@@ -184,9 +203,15 @@ impl Link {
         self.stats.cut += 1;
     }
 
-    /// Takes a datagram with `len` bytes of payload.
-    pub fn carry(&mut self, now: Duration, len: usize) -> Arrivals {
-        let ordinal = self.stats.datagrams;
+    /// Counts a datagram that arrives where its receiver no longer is.
+    pub(crate) fn count_astray(&mut self) {
+        self.stats.astray += 1;
+    }
+
+    /// Takes a datagram with `len` bytes of payload and this ECN mark.
+    pub fn carry(&mut self, now: Duration, len: usize, ecn: Option<Ecn>) -> Arrivals {
+        // Whatever becomes of it, it has used up its draws.
+        let fate = self.fates.next(&self.spec, len);
         self.stats.datagrams += 1;
         if self.is_cut {
             self.stats.cut += 1;
@@ -201,21 +226,46 @@ impl Link {
             return Arrivals::default();
         };
         // A datagram that is lost further on has taken its share of the bandwidth.
-        if self.loss.hits(ordinal, self.spec.loss_ppm) {
-            self.stats.lost += 1;
+        if let Some(loss) = fate.loss {
+            *match loss {
+                Loss::First => &mut self.stats.dropped_first,
+                Loss::Burst => &mut self.stats.burst_lost,
+                Loss::Chance => &mut self.stats.lost,
+            } += 1;
             return Arrivals::default();
         }
-        let mut arrival = sent + self.spec.latency;
-        if self.reorder.hits(ordinal, self.spec.reorder_ppm) {
-            self.stats.reordered += 1;
-            arrival += self.spec.reorder_delay;
-        }
-        let second = self.duplicate.hits(ordinal, self.spec.duplicate_ppm);
-        self.stats.duplicated += u64::from(second);
+        self.stats.reordered += u64::from(fate.is_reordered);
+        self.stats.duplicated += u64::from(fate.is_duplicated);
+        self.stats.jittered += u64::from(fate.jitter > Duration::ZERO);
+        self.stats.corrupted += u64::from(fate.damage.is_some());
+        let held_back = if fate.is_reordered {
+            self.spec.reorder_delay
+        } else {
+            Duration::ZERO
+        };
+        let arrival = sent + self.spec.latency + held_back;
         Arrivals {
-            first: Some(arrival),
-            second: second.then_some(arrival),
+            first: Some(arrival + fate.jitter),
+            second: fate
+                .is_duplicated
+                .then_some(arrival + fate.jitter_of_second),
+            damage: fate.damage,
+            ecn: self.pass_ecn(ecn, fate.is_marked),
         }
+    }
+
+    /// The ECN mark with which a datagram arrives.
+    fn pass_ecn(&mut self, sent: Option<Ecn>, is_marked: bool) -> Option<Ecn> {
+        let arrives = match self.spec.ecn {
+            EcnPolicy::Bleach => None,
+            EcnPolicy::Mark { .. } if is_marked => sent.map(|_| Ecn::Ce),
+            EcnPolicy::Keep | EcnPolicy::Mark { .. } => sent,
+        };
+        if arrives != sent {
+            self.stats.ecn_bleached += u64::from(arrives.is_none());
+            self.stats.ecn_marked += u64::from(arrives.is_some());
+        }
+        arrives
     }
 
     /// When the last bit has left; `None` if there is no room in the queue.
@@ -245,110 +295,4 @@ fn bytes_in(time: Duration, bits_per_second: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    fn link(spec: LinkSpec) -> Link {
-        Link::new(1, 0, spec)
-    }
-
-    #[test]
-    fn datagrams_arrive_in_order_at_the_rate_of_the_link() {
-        // 1,000,000 bytes a second: one datagram of 1000 bytes with its headers each millisecond.
-        let mut link = link(LinkSpec {
-            bandwidth_bits_per_second: Some(8_000_000),
-            ..LinkSpec::default()
-        });
-        for i in 1..=20 {
-            let arrivals = link.carry(Duration::ZERO, 972);
-            assert_eq!(arrivals.first, Some(i * MS + 10 * MS));
-            assert_eq!(arrivals.second, None);
-        }
-        // Once the queue has emptied, the next one does not wait.
-        assert_eq!(link.carry(40 * MS, 972).first, Some(51 * MS));
-    }
-
-    #[test]
-    fn a_full_queue_loses_what_comes_last() {
-        let mut link = link(LinkSpec {
-            bandwidth_bits_per_second: Some(8_000_000),
-            queue_max_bytes: 5_000,
-            ..LinkSpec::default()
-        });
-        let carried = (0..10).filter(|_| link.carry(Duration::ZERO, 972).first.is_some());
-        assert_eq!(carried.count(), 5);
-        assert_eq!(link.stats().overflowed, 5);
-        assert!(link.carry(MS, 972).first.is_some(), "one has left");
-    }
-
-    #[test]
-    fn a_queue_that_is_smaller_than_a_datagram_still_carries_one() {
-        let mut link = link(LinkSpec {
-            queue_max_bytes: 0,
-            ..LinkSpec::default()
-        });
-        assert!(link.carry(Duration::ZERO, 1200).first.is_some());
-        assert!(link.carry(Duration::ZERO, 1200).first.is_none());
-    }
-
-    #[test]
-    fn a_cut_link_carries_nothing_until_it_is_healed() {
-        let mut link = link(LinkSpec::default());
-        link.set_cut(true);
-        assert_eq!(link.carry(Duration::ZERO, 100), Arrivals::default());
-        link.set_cut(false);
-        assert!(link.carry(Duration::ZERO, 100).first.is_some());
-        assert_eq!(link.stats().cut, 1);
-    }
-
-    #[test]
-    fn what_is_too_large_vanishes() {
-        let mut link = link(LinkSpec::default());
-        assert!(link.carry(Duration::ZERO, 1472).first.is_some());
-        assert!(link.carry(Duration::ZERO, 1473).first.is_none());
-    }
-
-    /// The ordinals of the datagrams that a link loses.
-    fn losses(spec: LinkSpec) -> Vec<u32> {
-        let mut link = link(spec);
-        let lost = |i: &u32| link.carry(*i * MS, 100).first.is_none();
-        (0..2000).filter(lost).collect()
-    }
-
-    #[test]
-    fn one_fault_does_not_shift_another() {
-        let alone = LinkSpec {
-            loss_ppm: 20_000,
-            ..LinkSpec::default()
-        };
-        let together = LinkSpec {
-            reorder_ppm: 100_000,
-            duplicate_ppm: 100_000,
-            ..alone.clone()
-        };
-        let lost = losses(alone);
-        assert!((20..60).contains(&lost.len()), "{}", lost.len());
-        assert_eq!(lost, losses(together));
-    }
-
-    #[test]
-    fn held_back_datagrams_are_overtaken_and_doubled_ones_come_twice() {
-        let mut link = link(LinkSpec {
-            reorder_ppm: 200_000,
-            duplicate_ppm: 200_000,
-            bandwidth_bits_per_second: None,
-            ..LinkSpec::default()
-        });
-        let arrivals: Vec<_> = (0..200).map(|i| link.carry(i * MS, 100)).collect();
-        assert!(
-            arrivals
-                .windows(2)
-                .any(|pair| pair[0].first > pair[1].first)
-        );
-        let twice = arrivals.iter().filter(|a| a.second.is_some()).count() as u64;
-        assert_eq!(twice, link.stats().duplicated);
-        assert!(twice > 20);
-    }
-}
+mod tests;

@@ -4,27 +4,39 @@
 //! what it is for, of whom it concerns and of its ordinal there; so taking one fault out of a
 //! scenario leaves the draws of all others as they were.
 
-/// What a draw is for. Each has a stream of draws of its own.
+/// What a draw is for. Each has a stream of draws of its own, which its number stands for: a number
+/// that changes changes what every seed means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
 pub enum Purpose {
     /// Whether a link loses a datagram.
-    Loss,
+    Loss = 0,
     /// Whether a link holds a datagram back.
-    Reorder,
+    Reorder = 1,
     /// Whether a link delivers a datagram twice.
-    Duplicate,
+    Duplicate = 2,
     /// The entropy that a host's endpoint starts from.
-    EndpointSeed,
+    EndpointSeed = 3,
     /// The private key of a host.
-    IdentityKey,
+    IdentityKey = 4,
     /// The key that the servers of a deployment share.
-    MasterKey,
+    MasterKey = 5,
     /// The content of the streams.
-    Content,
+    Content = 6,
     /// Choices of a scenario: when something happens.
-    Schedule,
+    Schedule = 7,
+    /// By how much a link delays a datagram, or its second copy.
+    Jitter = 8,
+    /// Whether a run of losses begins, or ends.
+    Burst = 9,
+    /// Whether a link damages a datagram.
+    Corrupt = 10,
+    /// How it damages one.
+    Damage = 11,
+    /// Whether a link marks a datagram as having met congestion.
+    EcnMark = 12,
     /// The bytes that a scenario is made from.
-    Scenario,
+    Scenario = 13,
 }
 
 /// A stream of draws.

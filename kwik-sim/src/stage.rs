@@ -244,7 +244,7 @@ impl Stage {
         let client = self.client;
         self.world.run_until(limit, |world| {
             let reader = world.app::<Reader>(client);
-            reader.done_at().is_some() || reader.fault().is_some()
+            reader.done_at().is_some() || reader.fault().is_some() || world.fault().is_some()
         });
     }
 
@@ -306,7 +306,10 @@ impl Stage {
             bytes: self.reader().bytes(),
             wanted: self.wanted,
             done_at: self.reader().done_at(),
-            fault: self.reader().fault(),
+            fault: self
+                .reader()
+                .fault()
+                .or_else(|| self.world.fault().map(ToString::to_string)),
             datagrams: self.world.datagrams_sent(),
             trace: self.world.trace_hash(),
         }

@@ -3,8 +3,12 @@
 //! Owns the order of everything that happens: by time, at one time by the order in which it was
 //! caused. Two worlds that are built and told the same do the same. Never sees what a program does.
 
+mod fault;
+mod flights;
+mod machine;
+
 use std::any::Any;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -12,26 +16,31 @@ use std::time::Duration;
 use bytes::BytesMut;
 use kwik_core::endpoint::{Datagram, Transmit};
 
+pub use self::fault::{FaultOf, WorldFault};
+use self::flights::{Flight, Flights};
+use self::machine::{Machine, Round};
 use crate::clock::{Clock, Moment};
 use crate::host::{Birth, KwikNode, Node, Program};
-use crate::link::{Link, LinkSpec};
+use crate::link::{Arrivals, Link, LinkSpec};
 use crate::rng::{Chance, GOLDEN, Purpose, mix};
-
-/// Datagrams that a host handles before it sends and looks at its application.
-const DATAGRAMS_PER_ROUND: usize = 64;
-
-/// Rounds of one host, and steps of the world, at one instant: more is a livelock.
-const STEPS_PER_INSTANT_MAX: u32 = 10_000;
-
-/// What a host's socket holds; more is lost, as with a real one.
-const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 /// The port of every host.
 const PORT: u16 = 4433;
 
+/// Ports above this one are those of hosts that were rebound.
+const PORT_REBOUND: u16 = 10_000;
+
 /// Names a host of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostId(usize);
+
+impl HostId {
+    /// How many hosts were added before.
+    #[must_use]
+    pub const fn ordinal(self) -> usize {
+        self.0
+    }
+}
 
 /// A simulated world.
 pub struct World {
@@ -40,39 +49,19 @@ pub struct World {
     /// Things happen at multiples of this only, so that a host finds several datagrams at once, as
     /// it does behind a network card.
     quantum: Duration,
-    hosts: Vec<Host>,
-    by_addr: BTreeMap<SocketAddr, HostId>,
-    links: BTreeMap<(HostId, HostId), Link>,
+    hosts: Vec<Machine>,
+    /// Every address at which a host was ever seen, and how often it had changed it by then.
+    by_addr: BTreeMap<SocketAddr, (HostId, u32)>,
+    /// Rebinds of all hosts: none gets an address that another had.
+    rebinds: u32,
     link_default: LinkSpec,
-    /// Datagrams under way, by arrival, then by the order of sending.
-    flights: BTreeMap<(Duration, u64), Flight>,
-    sequence: u64,
+    flights: Flights,
     trace: Trace,
-    steps_at_instant: u32,
+    /// Who took a turn in the last step.
+    turned: Vec<HostId>,
+    fault: Option<WorldFault>,
     /// What a host sends, reused.
     buf: Vec<u8>,
-}
-
-/// A machine.
-struct Host {
-    addr: SocketAddr,
-    program: Program,
-    /// What runs; none after a crash.
-    node: Option<Box<dyn Node>>,
-    births: u64,
-    is_paused: bool,
-    /// What the socket holds.
-    inbox: VecDeque<Datagram>,
-    inbox_bytes: usize,
-    wake_at: Option<Duration>,
-    wall_clock_ahead_seconds: i64,
-}
-
-/// A datagram under way.
-struct Flight {
-    from: HostId,
-    to: HostId,
-    datagram: Datagram,
 }
 
 impl fmt::Debug for World {
@@ -96,12 +85,12 @@ impl World {
             quantum: Duration::from_micros(200),
             hosts: Vec::new(),
             by_addr: BTreeMap::new(),
-            links: BTreeMap::new(),
+            rebinds: 0,
             link_default: LinkSpec::default(),
-            flights: BTreeMap::new(),
-            sequence: 0,
+            flights: Flights::default(),
             trace: Trace::default(),
-            steps_at_instant: 0,
+            turned: Vec::new(),
+            fault: None,
             buf: Vec::new(),
         }
     }
@@ -114,18 +103,8 @@ impl World {
     pub fn add_host(&mut self, program: Program) -> HostId {
         let id = HostId(self.hosts.len());
         let addr = Self::addr_of_ordinal(id.0);
-        self.by_addr.insert(addr, id);
-        self.hosts.push(Host {
-            addr,
-            program,
-            node: None,
-            births: 0,
-            is_paused: false,
-            inbox: VecDeque::new(),
-            inbox_bytes: 0,
-            wake_at: None,
-            wall_clock_ahead_seconds: 0,
-        });
+        self.by_addr.insert(addr, (id, 0));
+        self.hosts.push(Machine::new(addr, program));
         self.restart(id);
         id
     }
@@ -142,7 +121,7 @@ impl World {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, last)), PORT)
     }
 
-    /// The address of a host.
+    /// The address at which a host is seen.
     #[must_use]
     pub fn addr(&self, host: HostId) -> SocketAddr {
         self.hosts[host.0].addr
@@ -214,10 +193,13 @@ impl World {
 
     /// The link from one host to another.
     pub fn link(&mut self, from: HostId, to: HostId) -> &mut Link {
-        let (seed, spec) = (self.seed, &self.link_default);
-        self.links.entry((from, to)).or_insert_with(|| {
+        let links = &mut self.hosts[from.0].links;
+        if links.len() <= to.0 {
+            links.resize_with(to.0 + 1, || None);
+        }
+        links[to.0].get_or_insert_with(|| {
             let ordinal = (from.0 as u64) << 32 | to.0 as u64;
-            Link::new(seed, ordinal, spec.clone())
+            Link::new(self.seed, ordinal, self.link_default.clone())
         })
     }
 
@@ -239,17 +221,31 @@ impl World {
             self.set_cut(host, other, isolated);
         }
     }
+
+    /// Lets the NAT before a host forget it: the host is seen at another port from now on, and if
+    /// `address` says so at another address too. What is sent to the old one, or is under way to it,
+    /// is lost. The host is not told.
+    pub fn rebind(&mut self, id: HostId, address: bool) {
+        self.rebinds += 1;
+        let host = &mut self.hosts[id.0];
+        host.rebinds += 1;
+        host.addr
+            .set_port(PORT_REBOUND + (self.rebinds % 50_000) as u16);
+        if address {
+            let [.., high, low] = self.rebinds.to_be_bytes();
+            // The range for benchmarks (RFC 2544): nobody else is there.
+            host.addr
+                .set_ip(IpAddr::V4(Ipv4Addr::new(198, 18, high, low)));
+        }
+        self.by_addr.insert(host.addr, (id, host.rebinds));
+    }
 }
 
 /// The fates of hosts.
 impl World {
     /// Ends the program at once; nobody is told, and its state is gone.
     pub fn crash(&mut self, host: HostId) {
-        let host = &mut self.hosts[host.0];
-        host.node = None;
-        host.wake_at = None;
-        host.inbox.clear();
-        host.inbox_bytes = 0;
+        self.hosts[host.0].crash();
     }
 
     /// Starts the program anew, after a crash or instead of one.
@@ -261,7 +257,7 @@ impl World {
         host.node = Some((host.program)(&Birth {
             moment,
             entropy: chance.bytes(host.births),
-            addr: host.addr,
+            addr: host.addr_inside,
         }));
         host.births += 1;
         host.wake_at = Some(moment.time);
@@ -288,6 +284,20 @@ impl World {
     pub fn set_wall_clock_ahead(&mut self, host: HostId, seconds: i64) {
         self.hosts[host.0].wall_clock_ahead_seconds = seconds;
     }
+
+    /// Lets the wall clock of a host jump forward, or back, from where it is. Its monotonic clock
+    /// and its deadlines stay.
+    pub fn jump_wall_clock(&mut self, host: HostId, seconds: i64) {
+        let ahead = &mut self.hosts[host.0].wall_clock_ahead_seconds;
+        *ahead = ahead.saturating_add(seconds);
+    }
+
+    /// The first rule that a program broke. Its host is halted: it gets no more turns, until it is
+    /// started anew.
+    #[must_use]
+    pub fn fault(&self) -> Option<&WorldFault> {
+        self.fault.as_ref()
+    }
 }
 
 /// The passage of time.
@@ -299,14 +309,28 @@ impl World {
             if done(self) {
                 return true;
             }
-            match self.next_time() {
-                Some(at) if at <= limit => self.step_to(at),
-                Some(_) | None => {
-                    self.clock.advance_to(limit.max(self.clock.time()));
-                    return false;
-                }
+            if self.step(limit).is_none() {
+                return false;
             }
         }
+    }
+
+    /// Lets happen what comes next and tells when that was. If nothing comes by the time `limit`,
+    /// it is `limit` then.
+    pub fn step(&mut self, limit: Duration) -> Option<Duration> {
+        self.turned.clear();
+        let next = self.next_time().filter(|&at| at <= limit);
+        match next {
+            Some(at) => self.step_to(at),
+            None => self.clock.advance_to(limit.max(self.clock.time())),
+        }
+        next
+    }
+
+    /// The hosts that did something in the last step, in that order.
+    #[must_use]
+    pub fn turned(&self) -> &[HostId] {
+        &self.turned
     }
 
     /// Lets so much time pass.
@@ -317,22 +341,13 @@ impl World {
 
     /// When something happens next.
     fn next_time(&self) -> Option<Duration> {
-        let arrival = self.flights.keys().next().map(|&(at, _)| at);
-        let wakes = self.hosts.iter().filter_map(Host::due_at);
-        let at = wakes.chain(arrival).min()?;
+        let wakes = self.hosts.iter().filter_map(Machine::due_at);
+        let at = wakes.chain(self.flights.first_at()).min()?;
         Some(at.max(self.clock.time()))
     }
 
     /// Lets everything happen that is due at a time.
     fn step_to(&mut self, at: Duration) {
-        if at > self.clock.time() {
-            self.steps_at_instant = 0;
-        }
-        self.steps_at_instant += 1;
-        assert!(
-            self.steps_at_instant <= STEPS_PER_INSTANT_MAX,
-            "livelock: the world stands still at {at:?}"
-        );
         self.clock.advance_to(at);
         self.deliver(at);
         for id in (0..self.hosts.len()).map(HostId) {
@@ -344,36 +359,49 @@ impl World {
 
     /// Puts what arrives into the sockets.
     fn deliver(&mut self, at: Duration) {
-        while let Some(entry) = self.flights.first_entry() {
-            if entry.key().0 > at {
-                return;
+        while let Some(mut arrived) = self.flights.take(at) {
+            for flight in arrived.drain(..) {
+                self.land(flight);
             }
-            let Flight { from, to, datagram } = entry.remove();
-            let link = self.link(from, to);
-            if link.is_cut() {
-                link.count_cut();
-                continue;
-            }
-            self.hosts[to.0].push(datagram);
+            self.flights.reuse(arrived);
+        }
+    }
+
+    fn land(&mut self, flight: Flight) {
+        let Flight { from, to, .. } = flight;
+        let rebinds = self.hosts[to.0].rebinds;
+        let link = self.link(from, to);
+        if link.is_cut() {
+            link.count_cut();
+        } else if flight.rebinds != rebinds {
+            link.count_astray();
+        } else {
+            self.hosts[to.0].push(flight.datagram);
         }
     }
 
     /// One host handles all that waits for it.
     fn turn(&mut self, id: HostId) {
+        self.turned.push(id);
         let moment = self.clock.moment(self.hosts[id.0].wall_clock_ahead_seconds);
-        for _ in 0..STEPS_PER_INSTANT_MAX {
-            let host = &mut self.hosts[id.0];
-            if !host.round(moment, &self.clock) {
-                host.wake_at = host
-                    .node
-                    .as_mut()
-                    .and_then(|node| node.wake_at(&self.clock));
-                host.wake_at = host.wake_at.map(|at| round_up(at, self.quantum));
+        while self.hosts[id.0].round(moment, &self.clock) == Round::Busy {
+            self.send_all(id, moment);
+            if let Some(what) = self.hosts[id.0].fault(moment) {
+                self.halt(id, what);
                 return;
             }
-            self.send_all(id, moment);
         }
-        panic!("livelock: {id:?} is never done at {:?}", moment.time);
+        let host = &mut self.hosts[id.0];
+        let node = host.node.as_mut();
+        let wake_at = node.and_then(|node| node.wake_at(&self.clock));
+        host.wake_at = wake_at.map(|at| round_up(at, self.quantum));
+    }
+
+    /// Gives a host no more turns.
+    fn halt(&mut self, id: HostId, what: FaultOf) {
+        self.hosts[id.0].is_halted = true;
+        let at = self.clock.time();
+        self.fault.get_or_insert(WorldFault { host: id, at, what });
     }
 
     /// Sends all that a host has to send.
@@ -393,88 +421,50 @@ impl World {
     fn send(&mut self, from: HostId, transmit: &Transmit, buf: &[u8]) {
         let to = self.by_addr.get(&transmit.destination).copied();
         let now = self.clock.time();
-        let mut rest = BytesMut::from(&buf[..transmit.size]);
-        while !rest.is_empty() {
-            let len = transmit.segment_size.unwrap_or(rest.len()).min(rest.len());
-            let data = rest.split_to(len);
-            self.trace.add(now, from, to, len);
+        let segment = transmit.segment_size.unwrap_or(transmit.size).max(1);
+        for data in buf[..transmit.size].chunks(segment) {
+            self.trace.add(now, from, to.map(|(to, _)| to), data.len());
             // Nobody lives there: lost, as on the Internet.
-            let Some(to) = to else { continue };
-            let arrivals = self.link(from, to).carry(now, len);
+            let Some((to, rebinds)) = to else { continue };
+            let arrivals = self.link(from, to).carry(now, data.len(), transmit.ecn);
             let datagram = Datagram {
                 remote: self.hosts[from.0].addr,
-                local_ip: Some(transmit.destination.ip()),
-                ecn: transmit.ecn,
-                data,
+                local_ip: Some(self.hosts[to.0].addr_inside.ip()),
+                ecn: arrivals.ecn,
+                data: BytesMut::from(data),
             };
-            if let Some(at) = arrivals.second {
-                self.fly(at, from, to, datagram.clone());
+            let flight = Flight {
+                from,
+                to,
+                rebinds,
+                datagram,
+            };
+            self.fly(flight, arrivals);
+        }
+    }
+
+    /// Lets a datagram, or two, or none, arrive.
+    fn fly(&mut self, mut flight: Flight, arrivals: Arrivals) {
+        if let Some(at) = arrivals.second {
+            self.flights
+                .push(round_up(at, self.quantum), flight.clone());
+        }
+        if let Some(at) = arrivals.first {
+            if let Some(damage) = arrivals.damage {
+                let payload = &mut flight.datagram.data;
+                let left = damage.apply(payload);
+                payload.truncate(left);
             }
-            if let Some(at) = arrivals.first {
-                self.fly(at, from, to, datagram);
-            }
+            self.flights.push(round_up(at, self.quantum), flight);
         }
-    }
-
-    fn fly(&mut self, at: Duration, from: HostId, to: HostId, datagram: Datagram) {
-        let key = (round_up(at, self.quantum), self.sequence);
-        self.sequence += 1;
-        self.flights.insert(key, Flight { from, to, datagram });
-    }
-}
-
-impl Host {
-    /// A datagram reaches the socket; without a program there is none.
-    fn push(&mut self, datagram: Datagram) {
-        let len = datagram.data.len();
-        if self.node.is_some() && self.inbox_bytes + len <= SOCKET_BUFFER_BYTES {
-            self.inbox_bytes += len;
-            self.inbox.push_back(datagram);
-        }
-    }
-
-    /// When there is something to do; zero if there is already.
-    fn due_at(&self) -> Option<Duration> {
-        if self.is_paused || self.node.is_none() {
-            return None;
-        }
-        if self.inbox.is_empty() {
-            self.wake_at
-        } else {
-            Some(Duration::ZERO)
-        }
-    }
-
-    /// Handles a batch of datagrams, or a deadline once there is none left: after a pause the socket
-    /// is believed before the clock. False if there was nothing to do.
-    fn round(&mut self, moment: Moment, clock: &Clock) -> bool {
-        let Some(node) = self.node.as_deref_mut() else {
-            return false;
-        };
-        let batch = self.inbox.len().min(DATAGRAMS_PER_ROUND);
-        for datagram in self.inbox.drain(..batch) {
-            self.inbox_bytes -= datagram.data.len();
-            node.receive(moment, datagram);
-        }
-        if batch == 0 {
-            if node.wake_at(clock).is_none_or(|at| at > moment.time)
-                && self.wake_at != Some(moment.time)
-            {
-                return false;
-            }
-            self.wake_at = None;
-            node.expire(moment);
-        }
-        node.run(moment);
-        true
     }
 }
 
 /// The next multiple of `quantum` that is not before `at`.
 fn round_up(at: Duration, quantum: Duration) -> Duration {
-    let quantum = quantum.as_nanos().max(1);
-    let nanos = at.as_nanos().div_ceil(quantum) * quantum;
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let quantum = nanos(quantum).max(1);
+    Duration::from_nanos(nanos(at).div_ceil(quantum).saturating_mul(quantum))
 }
 
 /// A running hash over the datagrams that were sent.

@@ -296,6 +296,10 @@ fn copied(
     mut write: impl FnMut(&mut Bytes) -> Result<usize, StreamError>,
 ) -> Result<usize, StreamError> {
     let mut taken = 0;
+    // Nothing can be written to what there is not, either.
+    if data.is_empty() {
+        return write(&mut Bytes::new());
+    }
     for piece in data.chunks(COPY_STEP_BYTES) {
         let mut piece = Bytes::copy_from_slice(piece);
         taken += write(&mut piece)?;

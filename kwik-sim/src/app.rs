@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod poke;
 mod primary;
 mod reader;
 mod secondary;

@@ -5,6 +5,7 @@
 //! another host.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +14,9 @@ use std::time::Duration;
 use kwik_core::config::Config;
 use kwik_core::endpoint::{Datagram, Endpoint, ServerIdentity, Transmit};
 use kwik_core::event::{DeadlineCause, Event};
+use kwik_core::ids::SessionHandle;
 
+use crate::app::poke;
 use crate::clock::{Clock, Moment};
 use crate::crypto::CryptoMode;
 
@@ -102,6 +105,8 @@ pub struct KwikNode {
     /// due then. An application may well do something that is due at once.
     is_expired: bool,
     has_endless_events: bool,
+    /// Every session that there ever was.
+    sessions: BTreeSet<SessionHandle>,
 }
 
 impl fmt::Debug for KwikNode {
@@ -133,6 +138,7 @@ impl KwikNode {
                 is_started: false,
                 is_expired: false,
                 has_endless_events: false,
+                sessions: BTreeSet::new(),
             })
         })
     }
@@ -158,6 +164,13 @@ impl KwikNode {
         let app = app.downcast_mut().expect("the application has this type");
         let endpoint = &mut self.endpoint;
         (app, Hosted { moment, endpoint })
+    }
+
+    /// Makes calls on every session that there ever was that an application has no business to make.
+    pub fn poke(&mut self, moment: Moment, ordinal: u64) {
+        for &session in &self.sessions {
+            poke::everything(&mut self.endpoint, moment, session, ordinal);
+        }
     }
 
     /// The endpoint.
@@ -197,6 +210,7 @@ impl Node for KwikNode {
                 return;
             };
             self.is_expired = false;
+            self.sessions.insert(event.session);
             self.app.on_event(&mut host, event);
         }
         self.has_endless_events = true;

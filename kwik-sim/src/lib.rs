@@ -17,6 +17,8 @@
 //! | [`world`]    | hosts, links, and the order in which things happen            |
 //! | [`stage`]    | worlds with a client and its servers, and a report of them    |
 //! | [`scenario`] | a world, and what befalls it, as data                         |
+//! | [`atlas`]    | what must come of a scenario                                  |
+//! | [`oracle`]   | what must hold at every moment: the invariants                |
 //! | [`trial`]    | a scenario is lived through and judged                        |
 //! | [`outcome`]  | what came of a scenario, in words and exit codes              |
 
@@ -32,6 +34,9 @@ pub mod app;
 pub mod host;
 pub mod world;
 // Stories.
+pub mod atlas;
+pub mod capture;
+pub mod oracle;
 pub mod outcome;
 pub mod scenario;
 pub mod stage;

@@ -209,6 +209,9 @@ pub struct Stage {
 }
 
 impl Stage {
+    pub fn is_hostile(&self, _: crate::scenario::Who) -> bool {
+        false
+    }
     /// The client's application.
     #[must_use]
     pub fn reader(&self) -> &Reader {
@@ -250,12 +253,13 @@ impl Stage {
 
     /// What the client's session has counted; `None` without a session.
     pub fn stats(&mut self) -> Option<ClientStats> {
-        self.on_client(|client| client.stats())
+        self.look_at_client(|client| client.stats())
     }
 
     /// The client's paths.
     pub fn paths(&mut self) -> Vec<PathInfo> {
-        self.on_client(|client| client.paths()).unwrap_or_default()
+        self.look_at_client(|client| client.paths())
+            .unwrap_or_default()
     }
 
     /// Bytes that have arrived at the client, whether its application has read them or not.
@@ -272,8 +276,45 @@ impl Stage {
         granted.saturating_sub(arrived.map_or(0, |info| info.received_bytes))
     }
 
+    /// The secondary that a path leads to, by the address that the client dialled.
+    pub fn secondary_of(&mut self, path: PathId) -> Option<usize> {
+        let paths = self.paths();
+        let addr = paths.iter().find(|info| info.path == path)?.addr?;
+        let mut hosts = self.secondaries.iter();
+        hosts.position(|&host| self.world.addr(host) == addr)
+    }
+
+    /// Grants of the primary's application of which it has not been told the end.
+    #[must_use]
+    pub fn grants_owed(&self) -> usize {
+        if self.world.is_up(self.primary) {
+            self.primary_app().grants_owed()
+        } else {
+            0
+        }
+    }
+
+    /// Looks at the client's session; `None` without one.
+    pub fn look_at_client<T>(
+        &mut self,
+        look: impl FnOnce(&endpoint::Client<'_>) -> T,
+    ) -> Option<T> {
+        if !self.world.is_up(self.client) {
+            return None;
+        }
+        self.world.look(self.client, |node: &mut KwikNode, moment| {
+            let (reader, host) = node.app_mut::<Reader>(moment);
+            let session = reader.session()?;
+            let client = host.endpoint.client(moment.now, session)?;
+            Some(look(&client))
+        })
+    }
+
     /// Acts as the client's application; `None` without a session.
     pub fn on_client<T>(&mut self, act: impl FnOnce(&mut endpoint::Client<'_>) -> T) -> Option<T> {
+        if !self.world.is_up(self.client) {
+            return None;
+        }
         self.world.act(self.client, |node: &mut KwikNode, moment| {
             let (reader, host) = node.app_mut::<Reader>(moment);
             let session = reader.session()?;
@@ -287,6 +328,9 @@ impl Stage {
         &mut self,
         act: impl FnOnce(&mut endpoint::Primary<'_>) -> T,
     ) -> Option<T> {
+        if !self.world.is_up(self.primary) {
+            return None;
+        }
         self.world.act(self.primary, |node: &mut KwikNode, moment| {
             let (app, host) = node.app_mut::<Primary>(moment);
             let session = app.sessions().first().copied()?;

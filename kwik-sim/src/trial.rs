@@ -1,42 +1,356 @@
-//! A scenario is lived through.
+//! A scenario is lived through and judged.
 //!
-//! Owns the run of one scenario from its beginning to its judgement. Panics of what it runs are
-//! caught: they are an outcome like any other.
+//! Owns the run of one scenario: the faults come and go, the invariants are looked at after every
+//! event, and the end is held against what the atlas promised.
+
+mod befall;
 
 use std::time::Duration;
 
+use kwik_core::error::{CloseReason, StreamError};
+use kwik_core::event::PathEvent;
+use smallvec::SmallVec;
+
+use self::befall::Weather;
+use crate::atlas::{self, Promise};
+use crate::capture;
 use crate::crypto::CryptoMode;
-use crate::outcome::{Ending, Failure, FailureClass, Outcome};
+use crate::oracle::{Breach, Oracle};
+use crate::outcome::{Convergence, Ending, Failure, FailureClass, Outcome};
 use crate::scenario::Scenario;
-use crate::stage::Setting;
+use crate::stage::{Setting, Stage};
+use crate::world::HostId;
+
+/// A session whose end is not promised to come soon is watched for so long: several idle timeouts,
+/// each after an outage.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// After everything was read, the statuses of the last grants come within so long, plus round trips.
+const STATUS_MAX: Duration = Duration::from_secs(5);
+
+/// After a session was closed, or its peer has vanished, nothing is left after so long: the idle
+/// timeout of 30 s, which counts from the last packet that was sent after the last that came, and
+/// which a server may begin only when it hears of a client that dials for the last time.
+const QUIET_MAX: Duration = Duration::from_secs(120);
 
 /// Lives one scenario through.
 #[must_use]
-pub fn run(scenario: &Scenario, _crypto: CryptoMode) -> Outcome {
-    let mut setting = Setting::new(scenario.seed, scenario.secondaries.len(), 0);
-    setting.asks.clone_from(&scenario.asks);
-    setting.delivery = scenario.sharing.delivery();
-    setting.config = scenario.tuning.config();
-    setting.secondaries = scenario.secondaries.iter().map(|s| s.conduct).collect();
-    let mut stage = setting.build();
-    stage.run_to_end(Duration::from_secs(60));
-    let report = stage.report("trial");
-    Outcome {
-        ending: if report.is_success() {
-            Ending::Complete
-        } else {
-            Ending::Failed
-        },
-        failure: (!report.is_success()).then(|| Failure {
-            class: FailureClass::Correctness,
-            rule: "complete",
-            detail: report.to_string(),
-            at: stage.world.time(),
+pub fn run(scenario: &Scenario, crypto: CryptoMode) -> Outcome {
+    let mut trial = None;
+    let result = capture::guarded(|| {
+        let trial = trial.insert(Trial::new(scenario, crypto));
+        trial.live()
+    });
+    conclude(trial, result)
+}
+
+/// Turns what was seen into an outcome.
+fn conclude(
+    trial: Option<Trial<'_>>,
+    result: Result<(Result<(), Failure>, Vec<String>), capture::Panic>,
+) -> Outcome {
+    let at = trial
+        .as_ref()
+        .map_or(Duration::ZERO, |t| t.stage.world.time());
+    let failure = match result {
+        Err(panic) => Some(Failure {
+            class: FailureClass::Crash,
+            rule: "I11",
+            detail: panic.to_string(),
+            at,
         }),
-        trace: report.trace,
-        datagrams: report.datagrams,
-        took: stage.world.time(),
-        convergence: None,
-        met: scenario.faults.iter().map(|f| f.what.name()).collect(),
+        Ok((Err(failure), _)) => Some(failure),
+        Ok((Ok(()), errors)) => errors.into_iter().next().map(|error| Failure {
+            class: FailureClass::Correctness,
+            rule: "I11",
+            detail: error,
+            at,
+        }),
+    };
+    match trial {
+        Some(trial) => trial.outcome(failure),
+        None => Outcome {
+            ending: Ending::Failed,
+            failure,
+            trace: 0,
+            datagrams: 0,
+            took: at,
+            convergence: None,
+            met: Vec::new(),
+        },
+    }
+}
+
+/// A life, as far as it has come.
+pub struct Trial<'a> {
+    scenario: &'a Scenario,
+    promise: Promise,
+    stage: Stage,
+    weather: Weather,
+    oracle: Oracle,
+    ended_at: Option<Duration>,
+    convergence: Option<Convergence>,
+}
+
+impl<'a> Trial<'a> {
+    /// The world of a scenario, at its beginning.
+    #[must_use]
+    pub fn new(scenario: &'a Scenario, crypto: CryptoMode) -> Self {
+        let mut setting = Setting::new(scenario.seed, scenario.secondaries.len(), 0);
+        setting.crypto = crypto;
+        setting.asks.clone_from(&scenario.asks);
+        setting.delivery = scenario.sharing.delivery();
+        setting.config = scenario.tuning.config();
+        setting.secondaries = scenario.secondaries.iter().map(|s| s.conduct).collect();
+        let mut stage = setting.build();
+        let weather = Weather::new(scenario);
+        weather.refresh(&mut stage);
+        Self {
+            scenario,
+            promise: atlas::promise(scenario),
+            stage,
+            weather,
+            oracle: Oracle::new(scenario),
+            ended_at: None,
+            convergence: None,
+        }
+    }
+
+    /// The world as it is.
+    #[must_use]
+    pub fn stage(&mut self) -> &mut Stage {
+        &mut self.stage
+    }
+
+    /// Lives to the end.
+    ///
+    /// # Errors
+    ///
+    /// What was wrong.
+    pub fn live(&mut self) -> Result<(), Failure> {
+        while !self.has_ended() {
+            let percent = self.percent();
+            self.weather.pass(&mut self.stage, percent);
+            let give_up = self.give_up_at();
+            let until = self.weather.next_at().unwrap_or(give_up).min(give_up);
+            self.step(until)?;
+            if self.stage.world.time() >= give_up && !self.has_ended() {
+                return Err(self.too_late());
+            }
+        }
+        self.ended_at = Some(self.stage.world.time());
+        self.judge()?;
+        self.wind_up()
+    }
+
+    /// One event, and a look at it.
+    fn step(&mut self, until: Duration) -> Result<(), Failure> {
+        self.stage.world.step(until);
+        if let Some(fault) = self.stage.world.fault() {
+            let breach = Breach {
+                invariant: fault.what.rule(),
+                detail: fault.to_string(),
+            };
+            return Err(self.breach(breach));
+        }
+        let turned: SmallVec<[HostId; 8]> = self.stage.world.turned().into();
+        self.oracle
+            .after_step(&mut self.stage, &turned)
+            .map_err(|breach| self.breach(breach))
+    }
+
+    /// Whether the transfers are over, one way or the other.
+    fn has_ended(&self) -> bool {
+        if !self.stage.world.is_up(self.stage.client) {
+            return true;
+        }
+        let reader = self.stage.reader();
+        reader.done_at().is_some() || reader.fault().is_some()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.stage.world.is_up(self.stage.client) && self.stage.reader().done_at().is_some()
+    }
+
+    /// How much the client has read, of a hundred.
+    fn percent(&self) -> u64 {
+        if !self.stage.world.is_up(self.stage.client) {
+            return 100;
+        }
+        let wanted = self.scenario.wanted();
+        let read = self.stage.reader().bytes();
+        (read * 100).checked_div(wanted).unwrap_or(100)
+    }
+
+    /// When waiting any longer is in vain.
+    fn give_up_at(&self) -> Duration {
+        if !self.weather.is_calm() {
+            return Duration::MAX;
+        }
+        let healed = self.weather.healed_at;
+        if self.promise.completes {
+            healed + self.bound()
+        } else {
+            healed + self.bound().max(PATIENCE)
+        }
+    }
+
+    /// How long getting over the faults may take.
+    fn bound(&self) -> Duration {
+        atlas::convergence_bound(self.scenario, self.scenario.wanted(), self.weather.longest)
+    }
+
+    fn too_late(&mut self) -> Failure {
+        let report = self.stage.report("");
+        Failure {
+            class: FailureClass::Liveness,
+            rule: "I8",
+            detail: format!(
+                "{} of {} bytes {:.3} s after the last fault was over; {:?}",
+                report.bytes,
+                report.wanted,
+                self.bound().as_secs_f64(),
+                self.stage.paths(),
+            ),
+            at: self.stage.world.time(),
+        }
+    }
+
+    fn breach(&self, breach: Breach) -> Failure {
+        Failure {
+            class: FailureClass::Correctness,
+            rule: breach.invariant,
+            detail: breach.detail,
+            at: self.stage.world.time(),
+        }
+    }
+
+    fn broken(&self, rule: &'static str, detail: String) -> Failure {
+        self.breach(Breach {
+            invariant: rule,
+            detail,
+        })
+    }
+
+    /// Holds the end against the promise.
+    fn judge(&mut self) -> Result<(), Failure> {
+        if !self.stage.world.is_up(self.stage.client) {
+            return Ok(());
+        }
+        let ended = self.stage.world.time();
+        if self.promise.completes {
+            self.convergence = Some(Convergence {
+                took: ended.saturating_sub(self.weather.healed_at),
+                bound: self.bound(),
+            });
+        }
+        if !self.is_complete() {
+            self.judge_failure()?;
+        }
+        self.judge_paths()?;
+        if self.stage.world.is_up(self.stage.primary)
+            && let Some(error) = self.stage.primary_app().errors().first()
+            && self.is_complete()
+        {
+            return Err(self.broken("calls", format!("the primary's application: {error}")));
+        }
+        Ok(())
+    }
+
+    /// The session, or a stream, has failed: it must have been allowed to, in this way.
+    fn judge_failure(&self) -> Result<(), Failure> {
+        let reader = self.stage.reader();
+        let text = reader.fault().unwrap_or_default();
+        if self.promise.completes {
+            return Err(self.broken("promise", format!("everything was to arrive: {text}")));
+        }
+        let lost = |reason: &CloseReason| {
+            matches!(reason, CloseReason::TimedOut)
+                // A primary that has started anew knows nothing of the session.
+                || matches!(reason, CloseReason::Failed(_))
+        };
+        let by_session = reader.closed().is_some_and(|(_, reason)| lost(reason));
+        let by_stream = reader.streams().all(|(_, read)| match &read.error {
+            None => true,
+            Some(StreamError::SessionLost(reason)) => lost(reason),
+            // The primary is to bring it, and cannot.
+            Some(StreamError::Hole(_)) => true,
+            Some(StreamError::Reset(_) | StreamError::Stopped(_) | StreamError::Misuse(_)) => false,
+        });
+        if by_stream && (by_session || reader.closed().is_none()) {
+            Ok(())
+        } else {
+            Err(self.broken("promise", format!("it was not to fail so: {text}")))
+        }
+    }
+
+    /// Paths died only where something was in their way.
+    fn judge_paths(&mut self) -> Result<(), Failure> {
+        if !self.is_complete() {
+            return Ok(());
+        }
+        for (at, event) in self.stage.reader().path_events().to_vec() {
+            let PathEvent::Dead(path) = event else {
+                continue;
+            };
+            let Some(index) = self.stage.secondary_of(path) else {
+                continue;
+            };
+            if !self.promise.may_die.contains(&index) {
+                let detail = format!(
+                    "path {path} to secondary {index} died at {:.3} s, and nothing was in its way",
+                    at.as_secs_f64()
+                );
+                return Err(self.broken("promise", detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the last statuses come, closes the session, and waits until nothing is left.
+    fn wind_up(&mut self) -> Result<(), Failure> {
+        if self.is_complete() && self.promise.completes {
+            let limit = self.stage.world.time() + STATUS_MAX + self.bound() / 4;
+            while self.stage.grants_owed() > 0 && self.stage.world.time() < limit {
+                self.step(limit)?;
+            }
+            self.oracle
+                .when_complete(&self.stage)
+                .map_err(|breach| self.breach(breach))?;
+        }
+        if self.stage.world.is_up(self.stage.client) {
+            self.stage.on_client(|client| client.close(0));
+        }
+        let limit = self.stage.world.time() + QUIET_MAX;
+        while self.stage.world.next_time().is_some_and(|at| at <= limit) {
+            self.step(limit)?;
+        }
+        self.oracle
+            .at_end(self.scenario, &mut self.stage)
+            .map_err(|breach| self.breach(breach))
+    }
+
+    fn outcome(mut self, failure: Option<Failure>) -> Outcome {
+        let complete = failure.is_none() && self.is_complete();
+        let deaths = complete
+            && self
+                .stage
+                .reader()
+                .path_events()
+                .iter()
+                .any(|(_, event)| matches!(event, PathEvent::Dead(_)));
+        Outcome {
+            ending: match (complete, deaths) {
+                (false, _) => Ending::Failed,
+                (true, false) => Ending::Complete,
+                (true, true) => Ending::Degraded,
+            },
+            failure,
+            trace: self.stage.world.trace_hash(),
+            datagrams: self.stage.world.datagrams_sent(),
+            took: self.ended_at.unwrap_or_else(|| self.stage.world.time()),
+            convergence: self.convergence,
+            met: std::mem::take(&mut self.weather.met).into_iter().collect(),
+        }
     }
 }

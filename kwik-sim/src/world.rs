@@ -182,6 +182,21 @@ impl World {
         host.wake_at = Some(moment.time);
         result
     }
+
+    /// As [`Self::act`], for a look that changes nothing: the host is not woken by it.
+    ///
+    /// # Panics
+    ///
+    /// If the host is down or runs another kind of program.
+    pub fn look<N: Node, T>(&mut self, host: HostId, look: impl FnOnce(&mut N, Moment) -> T) -> T {
+        let host = &mut self.hosts[host.0];
+        let moment = self.clock.moment(host.wall_clock_ahead_seconds);
+        let node: &mut dyn Any = host.node.as_deref_mut().expect("the host is up");
+        look(
+            node.downcast_mut().expect("the program has this type"),
+            moment,
+        )
+    }
 }
 
 /// The network.
@@ -340,7 +355,8 @@ impl World {
     }
 
     /// When something happens next.
-    fn next_time(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn next_time(&self) -> Option<Duration> {
         let wakes = self.hosts.iter().filter_map(Machine::due_at);
         let at = wakes.chain(self.flights.first_at()).min()?;
         Some(at.max(self.clock.time()))

@@ -491,6 +491,13 @@ proptest! {
 
 /// Whoever waits for a blocked socket is not called in the meantime, or it would spin: output that is
 /// pending is no deadline.
+/// Nothing can be written to a stream that there is not, not even nothing.
+#[test]
+fn an_empty_slice_is_refused_like_any_other() {
+    let unknown = StreamError::Misuse(Misuse::UnknownStream(StreamId(4)));
+    assert_eq!(copied(b"", |_| Err(unknown.clone())), Err(unknown));
+}
+
 #[test]
 fn a_socket_that_takes_nothing_makes_nobody_spin() {
     let mut lab = Lab::new();

@@ -89,6 +89,8 @@ struct Session {
     content: Content,
     /// Secondaries that can be granted something.
     paths: Vec<PathId>,
+    /// Paths that were ever named, with the index of their secondary.
+    named: Vec<(usize, PathId)>,
     /// Requests that have not come whole.
     requests: BTreeMap<StreamId, Vec<u8>>,
     /// Answers that wait for a stream.
@@ -102,6 +104,8 @@ struct Session {
     grants: BTreeMap<GrantId, (StreamId, PathId, ByteRange)>,
     /// Answers that are to be handed on.
     by_hand: Vec<(StreamId, u64)>,
+    /// Streams that it opened.
+    opened: BTreeSet<StreamId>,
 }
 
 /// An answer that the application shares out.
@@ -141,6 +145,27 @@ impl Primary {
     #[must_use]
     pub fn paths(&self, session: SessionHandle) -> &[PathId] {
         self.sessions.get(&session).map_or(&[], |s| &s.paths)
+    }
+
+    /// Streams that it has opened in the sessions that it has.
+    pub fn opened(&self) -> impl Iterator<Item = StreamId> + '_ {
+        self.sessions
+            .values()
+            .flat_map(|s| s.opened.iter().copied())
+    }
+
+    /// The path that it named last for a secondary, in the first of its sessions.
+    #[must_use]
+    pub fn newest_path(&self, index: usize) -> Option<PathId> {
+        let session = self.sessions.values().next()?;
+        let mut of_it = session.named.iter().rev().filter(|(i, _)| *i == index);
+        of_it.next().map(|(_, path)| *path)
+    }
+
+    /// Grants of its own that it has not been told the end of.
+    #[must_use]
+    pub fn grants_owed(&self) -> usize {
+        self.sessions.values().map(|s| s.grants.len()).sum()
     }
 
     /// Grants of its own that were lost (those of a plan are the core's).
@@ -207,11 +232,20 @@ impl Primary {
         self.sessions
             .insert(handle, Session::new(self.spec.content));
         self.with(host, handle, |session, primary, spec| {
-            for secondary in &spec.secondaries {
-                session.paths.push(primary.add_path(secondary.clone())?);
-            }
-            Ok(())
+            (0..spec.secondaries.len()).try_for_each(|index| session.name(primary, spec, index))
         });
+    }
+
+    /// Names a secondary once more to the first of its clients, under a new path id.
+    pub fn add_again(&mut self, host: &mut Hosted<'_>, index: usize) {
+        let Some(&handle) = self.sessions.keys().next() else {
+            return;
+        };
+        if index < self.spec.secondaries.len() {
+            self.with(host, handle, |session, primary, spec| {
+                session.name(primary, spec, index)
+            });
+        }
     }
 
     fn on_stream(&mut self, host: &mut Hosted<'_>, handle: SessionHandle, event: StreamEvent) {
@@ -309,6 +343,8 @@ impl Session {
         Self {
             content,
             paths: Vec::new(),
+            named: Vec::new(),
+            opened: BTreeSet::new(),
             requests: BTreeMap::new(),
             unopened: VecDeque::new(),
             plain: BTreeMap::new(),
@@ -317,6 +353,19 @@ impl Session {
             grants: BTreeMap::new(),
             by_hand: Vec::new(),
         }
+    }
+
+    /// Names a secondary to the client.
+    fn name(
+        &mut self,
+        primary: &mut endpoint::Primary<'_>,
+        spec: &PrimarySpec,
+        index: usize,
+    ) -> Result<(), StreamError> {
+        let path = primary.add_path(spec.secondaries[index].clone())?;
+        self.paths.push(path);
+        self.named.push((index, path));
+        Ok(())
     }
 
     /// Takes a part of a request; answers when it is whole.
@@ -362,6 +411,7 @@ impl Session {
                 return Ok(());
             };
             self.unopened.pop_front();
+            self.opened.insert(stream);
             self.answer(primary, spec, stream, request.bytes)?;
         }
         Ok(())

@@ -94,6 +94,8 @@ pub struct Reader {
     /// Requests whose answer comes on a stream that has not been seen.
     awaited: Vec<Ask>,
     streams: BTreeMap<StreamId, Reading>,
+    /// Streams that the primary opened.
+    accepted: Vec<StreamId>,
     /// Streams that have, or may have, something to read.
     readable: BTreeSet<StreamId>,
     connected_at: Option<Duration>,
@@ -123,6 +125,7 @@ impl Reader {
             pending: BTreeMap::new(),
             awaited: Vec::new(),
             streams: BTreeMap::new(),
+            accepted: Vec::new(),
             readable: BTreeSet::new(),
             connected_at: None,
             closed: None,
@@ -159,6 +162,12 @@ impl Reader {
     #[must_use]
     pub fn conflicts(&self) -> u64 {
         self.conflicts
+    }
+
+    /// Streams that the primary was seen to open.
+    #[must_use]
+    pub fn accepted(&self) -> &[StreamId] {
+        &self.accepted
     }
 
     /// What became of the streams that carry answers.
@@ -266,6 +275,7 @@ impl Reader {
             } else {
                 self.awaited.remove(0)
             };
+            self.accepted.push(stream);
             self.streams.insert(stream, Reading::new(ask));
             self.readable.insert(stream);
             self.read(host, stream);

@@ -28,13 +28,13 @@ pub enum FaultOf {
 }
 
 impl FaultOf {
-    /// Which rule it broke.
+    /// Which [invariant](crate::oracle) it broke.
     #[must_use]
     pub const fn rule(self) -> &'static str {
         match self {
-            Self::NeverDone => "livelock",
-            Self::Unrest(Unrest::TimerDue { .. }) => "timer",
-            Self::Unrest(Unrest::EventsWithoutEnd) => "events",
+            Self::NeverDone => "I13",
+            Self::Unrest(Unrest::TimerDue { .. }) => "I14",
+            Self::Unrest(Unrest::EventsWithoutEnd) => "I13",
         }
     }
 }

@@ -1,0 +1,312 @@
+//! What must come of a scenario, told from its faults before it is lived through.
+//!
+//! Owns the promises: whether everything has to arrive, which paths may be lost, how a session may
+//! fail, and how long getting over the faults may take. Without them a failure would always find an
+//! excuse. Never looks at a run.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::app::{Conduct, Pace};
+use crate::link::{EcnPolicy, LinkSpec};
+use crate::outcome::Ending;
+use crate::scenario::{Fault, FaultKind, Scenario, Server, Way, Who};
+
+/// A silence of the primary that QUIC survives for certain: its idle timeout is 30 s, and what was
+/// lost is sent again after twice as long each time, so that the silence may last as long again.
+const SILENCE_SAFE: Duration = Duration::from_secs(12);
+
+/// A silence that cannot cost a secondary its path: its own limit is 1.5 s, counted from a probe.
+const SECONDARY_SILENCE_SAFE: Duration = Duration::from_millis(400);
+
+/// Losses that QUIC survives for certain, of a million datagrams.
+const LOSS_SAFE_PPM: u64 = 100_000;
+
+/// Losses that cannot cost a secondary its path, of a million datagrams.
+const SECONDARY_LOSS_SAFE_PPM: u64 = 20_000;
+
+/// A wall clock that differs so much from another cannot make a ticket invalid.
+const CLOCK_SAFE_SECONDS: u64 = 4;
+
+/// Smallest datagram that QUIC cannot do without (RFC 9000 §14), bytes.
+const PAYLOAD_MIN_BYTES: usize = 1200;
+
+/// What must come of a scenario.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// Whether everything must be read. If not, the session may time out, and nothing else.
+    pub completes: bool,
+    /// Secondaries that may lose a path.
+    pub may_die: BTreeSet<usize>,
+    /// Whether bytes may be wrong, because a secondary lies about what it was granted.
+    pub may_lie: bool,
+}
+
+/// The promise of a scenario.
+#[must_use]
+pub fn promise(scenario: &Scenario) -> Promise {
+    let indices = 0..scenario.secondaries.len();
+    Promise {
+        completes: is_kind(&scenario.primary)
+            && !scenario.faults.iter().any(|fault| may_end_session(fault)),
+        may_die: indices.filter(|&i| may_die(scenario, i)).collect(),
+        may_lie: scenario
+            .secondaries
+            .iter()
+            .any(|server| server.conduct == Conduct::Lies),
+    }
+}
+
+/// Whether the links to a primary are such that QUIC gets through for certain.
+fn is_kind(primary: &Server) -> bool {
+    [&primary.uplink, &primary.downlink]
+        .into_iter()
+        .all(is_link_kind)
+}
+
+fn is_link_kind(link: &LinkSpec) -> bool {
+    loss_ppm(link) <= LOSS_SAFE_PPM
+        && link.payload_max_bytes >= PAYLOAD_MIN_BYTES
+        && link.drop_first.count_ones() <= 6
+}
+
+/// Datagrams of a million that do not arrive whole, on average.
+#[must_use]
+pub fn loss_ppm(link: &LinkSpec) -> u64 {
+    let burst = link.burst.map_or(0, |burst| {
+        u64::from(burst.start_ppm) * u64::from(burst.length_mean)
+    });
+    u64::from(link.loss_ppm) + u64::from(link.corrupt_ppm) + burst
+}
+
+/// Whether a fault may cost the session.
+fn may_end_session(fault: &Fault) -> bool {
+    match &fault.what {
+        FaultKind::Crash(who) | FaultKind::Restart { who, .. } => {
+            matches!(who, Who::Primary | Who::Client)
+        }
+        FaultKind::Pause { who, lasts } => {
+            matches!(who, Who::Primary | Who::Client) && *lasts > SILENCE_SAFE
+        }
+        FaultKind::Cut { server, lasts, .. } => *server == Who::Primary && *lasts > SILENCE_SAFE,
+        FaultKind::Outage { lasts } => *lasts > SILENCE_SAFE,
+        FaultKind::Storm {
+            server,
+            link,
+            lasts,
+            ..
+        } => *server == Who::Primary && *lasts > SILENCE_SAFE && !is_link_kind(link),
+        FaultKind::BlackHole {
+            server,
+            payload_max_bytes,
+        } => *server == Who::Primary && *payload_max_bytes < PAYLOAD_MIN_BYTES,
+        // A server takes no packets of a handshake from another address (RFC 9000 §9).
+        FaultKind::Rebind { .. } => true,
+        FaultKind::ClockJump { .. }
+        | FaultKind::Retire(_)
+        | FaultKind::AddAgain(_)
+        | FaultKind::Poke(_) => false,
+    }
+}
+
+/// Whether a secondary may lose a path.
+fn may_die(scenario: &Scenario, index: usize) -> bool {
+    let server = &scenario.secondaries[index];
+    let honest = matches!(
+        server.conduct,
+        Conduct::Honest { .. } | Conduct::Refuses(_) | Conduct::Mute | Conduct::Lies
+    );
+    let steady = |link: &LinkSpec| {
+        loss_ppm(link) <= SECONDARY_LOSS_SAFE_PPM
+            && link.payload_max_bytes >= PAYLOAD_MIN_BYTES
+            && link.drop_first == 0
+            && link.burst.is_none()
+            && link.latency + link.jitter <= Duration::from_millis(200)
+            && link
+                .bandwidth_bits_per_second
+                .is_none_or(|rate| rate >= 1_000_000)
+            && link.ecn == EcnPolicy::Keep
+    };
+    !honest
+        || !steady(&server.uplink)
+        || !steady(&server.downlink)
+        || server.clock_ahead_seconds.unsigned_abs() > CLOCK_SAFE_SECONDS
+        || scenario.primary.clock_ahead_seconds.unsigned_abs() > CLOCK_SAFE_SECONDS
+        || !is_kind(&scenario.primary)
+        || scenario.faults.iter().any(|fault| may_kill(fault, index))
+}
+
+/// Whether a fault may cost a secondary a path.
+fn may_kill(fault: &Fault, index: usize) -> bool {
+    let is_it = |who: &Who| *who == Who::Secondary(index);
+    let is_near = |who: &Who| is_it(who) || *who == Who::Client;
+    match &fault.what {
+        FaultKind::Crash(who) | FaultKind::Restart { who, .. } => {
+            is_near(who) || *who == Who::Primary
+        }
+        FaultKind::Pause { who, lasts } => {
+            is_it(who) && *lasts > SECONDARY_SILENCE_SAFE
+            // Before the join the dial's own clock runs on.
+            || is_near(who) && *lasts > Duration::from_secs(3)
+        }
+        FaultKind::Cut { server, lasts, .. } => is_it(server) && *lasts > SECONDARY_SILENCE_SAFE,
+        FaultKind::Outage { lasts } => *lasts > SECONDARY_SILENCE_SAFE,
+        FaultKind::Storm { server, .. } | FaultKind::BlackHole { server, .. } => is_it(server),
+        FaultKind::Rebind { .. } => true,
+        FaultKind::ClockJump { seconds, .. } => seconds.unsigned_abs() > CLOCK_SAFE_SECONDS,
+        FaultKind::Retire(_) | FaultKind::AddAgain(_) | FaultKind::Poke(_) => false,
+    }
+}
+
+/// How long it may take from the moment at which everything has healed until `remaining` bytes are
+/// read, if the longest outage lasted so long.
+///
+/// What was lost is sent again after twice as long each time, so that the silence after an outage can
+/// last as long as it did; a path may have to be dialled anew; a congestion window that was lost
+/// comes back over round trips.
+#[must_use]
+pub fn convergence_bound(
+    scenario: &Scenario,
+    remaining: u64,
+    longest_outage: Duration,
+) -> Duration {
+    let rates = scenario.servers().map(|(_, server)| goodput(server));
+    let rate = rates.fold(0.0, f64::max);
+    let transfer = Duration::from_secs_f64(remaining as f64 / (0.25 * rate));
+    let round_trip = scenario
+        .servers()
+        .map(|(_, server)| round_trip(server))
+        .max();
+    let readers = scenario.asks.iter().map(|ask| match ask.pace {
+        Pace::Eager => Duration::ZERO,
+        Pace::Slow { bytes, every } => {
+            let turns = ask.request.bytes.div_ceil(bytes.max(1) as u64);
+            every.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX))
+        }
+        Pace::Rest { length, .. } => length,
+    });
+    let mute = scenario
+        .secondaries
+        .iter()
+        .filter(|server| !matches!(server.conduct, Conduct::Honest { .. }))
+        .count();
+    let config = scenario.tuning.config().client;
+    2 * longest_outage
+        + 20 * round_trip.unwrap_or_default()
+        + transfer
+        + readers.sum::<Duration>()
+        // Each that is given work and does not do it is waited for once.
+        + config.grant_start_max * 2 * u32::try_from(mute).unwrap_or(u32::MAX)
+        + 2 * config.dial.dial_deadline
+        + Duration::from_secs(5)
+}
+
+/// Bytes a second that a server can be counted on to bring.
+fn goodput(server: &Server) -> f64 {
+    const PACKET_BYTES: f64 = 1200.0;
+    let (up, down) = (&server.uplink, &server.downlink);
+    let round_trip = round_trip(server).as_secs_f64().max(0.001);
+    // An acknowledgement that is lost costs less than a packet, but after a few it costs a timeout.
+    let loss = (loss_ppm(down) + loss_ppm(up)) as f64 / 1e6;
+    let by_link = down
+        .bandwidth_bits_per_second
+        .map_or(f64::MAX, |rate| rate as f64 / 8.0);
+    let by_uplink = up
+        .bandwidth_bits_per_second
+        .map_or(f64::MAX, |rate| rate as f64 / 8.0 * 10.0);
+    // The window of a sender that sees such losses (Mathis et al.), never below two packets, less
+    // where queues are short or datagrams overtake each other: those look like losses.
+    let confused = down.reorder_ppm > 0
+        || down.jitter > Duration::ZERO
+        || down.queue_max_bytes < 20_000
+        || matches!(down.ecn, EcnPolicy::Mark { .. });
+    let window = match (loss, confused) {
+        (loss, false) if loss <= 0.001 => f64::MAX,
+        (loss, false) => (1.2 / loss.sqrt()).max(2.0),
+        (loss, true) => (1.2 / loss.sqrt()).clamp(2.0, 10.0),
+    };
+    by_link
+        .min(by_uplink)
+        .min(window * PACKET_BYTES / round_trip)
+}
+
+/// The longest that a packet and its acknowledgement take.
+fn round_trip(server: &Server) -> Duration {
+    let one_way = |link: &LinkSpec| {
+        let queue = link.bandwidth_bits_per_second.map_or(0.0, |rate| {
+            link.queue_max_bytes as f64 * 8.0 / rate.max(1) as f64
+        });
+        let held_back = if link.reorder_ppm > 0 {
+            link.reorder_delay
+        } else {
+            Duration::ZERO
+        };
+        link.latency + link.jitter + held_back + Duration::from_secs_f64(queue)
+    };
+    one_way(&server.uplink) + one_way(&server.downlink)
+}
+
+/// How long a fault lasts; a death for ever, but that is nothing to wait for.
+#[must_use]
+pub fn duration(fault: &FaultKind) -> Duration {
+    match fault {
+        FaultKind::Pause { lasts, .. }
+        | FaultKind::Cut { lasts, .. }
+        | FaultKind::Outage { lasts }
+        | FaultKind::Storm { lasts, .. } => *lasts,
+        FaultKind::Restart { down, .. } => *down,
+        FaultKind::Crash(_)
+        | FaultKind::BlackHole { .. }
+        | FaultKind::Rebind { .. }
+        | FaultKind::ClockJump { .. }
+        | FaultKind::Retire(_)
+        | FaultKind::AddAgain(_)
+        | FaultKind::Poke(_) => Duration::ZERO,
+    }
+}
+
+/// Which endings each fault can lead to: a long run must meet every one of them.
+#[must_use]
+pub const fn expected_cells() -> &'static [(&'static str, Ending)] {
+    use Ending::{Complete, Degraded, Failed};
+    &[
+        ("primary-crash", Failed),
+        ("primary-restart", Failed),
+        ("secondary-crash", Degraded),
+        ("secondary-restart", Degraded),
+        ("pause", Complete),
+        ("pause", Degraded),
+        ("pause", Failed),
+        ("cut", Complete),
+        ("cut", Degraded),
+        ("cut", Failed),
+        ("one-way-cut", Complete),
+        ("one-way-cut", Degraded),
+        ("one-way-cut", Failed),
+        ("outage", Complete),
+        ("outage", Degraded),
+        ("outage", Failed),
+        ("storm", Complete),
+        ("storm", Degraded),
+        ("black-hole", Complete),
+        ("black-hole", Degraded),
+        ("rebind-port", Complete),
+        ("rebind-address", Complete),
+        ("clock-jump", Complete),
+        ("clock-jump", Degraded),
+        ("retire", Complete),
+        ("add-again", Complete),
+        ("add-again", Degraded),
+        ("poke", Complete),
+        ("poke", Degraded),
+    ]
+}
+
+/// Whether a cut goes this way.
+#[must_use]
+pub const fn covers(way: Way, direction: Way) -> bool {
+    matches!(
+        (way, direction),
+        (Way::Both, _) | (_, Way::Both) | (Way::Up, Way::Up) | (Way::Down, Way::Down)
+    )
+}

@@ -1,0 +1,231 @@
+//! What must hold at every moment of every life.
+//!
+//! Owns the invariants that are checked after each event, at what has changed. They are named I1 to
+//! I15 in the words of a failure:
+//!
+//! | name | what holds | where it is checked |
+//! |---|---|---|
+//! | I1 | a reader reads the content of its stream, byte for byte | the reader, at each read |
+//! | I2 | each offset is read once: what the core has delivered is what was read | here |
+//! | I3 | every grant that an application gave has one final status, or its session is over | at the end |
+//! | I4 | a stream ends where its answer does, and once | here |
+//! | I5 | the client sees the streams that it or the primary opened, and no others | here |
+//! | I6 | a secondary brings no more than it was granted | here |
+//! | I7 | what waits in the reassembly is within the windows | here |
+//! | I8 | after the faults are over, the transfers end in time | [`trial`](crate::trial) |
+//! | I9 | when all is closed, nothing is left: no timer, no datagram, no session | at the end |
+//! | I10 | the same seed gives the same bytes in another process | `kwik-sim determinism` |
+//! | I11 | nothing panics, overflows or logs an error | [`trial`](crate::trial) |
+//! | I12 | credit does not deadlock: a transfer that stands still is one that I8 catches | [`trial`](crate::trial) |
+//! | I13 | at one instant there is an end to what happens | [`world`](crate::world) |
+//! | I14 | a deadline that was served is over | [`world`](crate::world) |
+//! | I15 | every call in every state returns, and changes nothing if it must not | [`poke`](crate::app::poke) |
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kwik_core::ids::StreamId;
+
+use crate::host::KwikNode;
+use crate::scenario::{Scenario, Who};
+use crate::stage::Stage;
+use crate::world::HostId;
+
+/// An invariant that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Breach {
+    /// Its name.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl Breach {
+    fn new(invariant: &'static str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self { invariant, detail }
+    }
+}
+
+/// What was seen of a life so far, as far as later moments are judged by it.
+#[derive(Debug)]
+pub struct Oracle {
+    /// Bytes that may wait in the reassembly.
+    window_bytes: u64,
+    /// Streams that the client was shown so far.
+    streams_seen: usize,
+    /// The primary has started anew: what it opened before is forgotten.
+    primary_was_lost: bool,
+    /// Bytes that each secondary was granted in earlier lives and in this one.
+    granted: Vec<Granted>,
+    /// Where streams ended.
+    ends: BTreeMap<StreamId, u64>,
+}
+
+/// What one secondary was granted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Granted {
+    /// By programs that have ended.
+    before: u64,
+    /// By the one that runs, when it was looked at last.
+    now: u64,
+}
+
+impl Oracle {
+    /// For a scenario that has not begun.
+    #[must_use]
+    pub fn new(scenario: &Scenario) -> Self {
+        let config = scenario.tuning.config().client;
+        let reserves = scenario.asks.len() as u64 * config.stream_reserve_bytes;
+        let streams = scenario.asks.len() as u64 * config.stream_window_bytes;
+        Self {
+            window_bytes: streams.min(config.session_window_bytes + reserves),
+            streams_seen: 0,
+            primary_was_lost: false,
+            granted: vec![Granted::default(); scenario.secondaries.len()],
+            ends: BTreeMap::new(),
+        }
+    }
+
+    /// Looks at what the hosts that have just had a turn have done.
+    ///
+    /// # Errors
+    ///
+    /// What does not hold.
+    pub fn after_step(&mut self, stage: &mut Stage, turned: &[HostId]) -> Result<(), Breach> {
+        for &host in turned {
+            if host == stage.client {
+                self.check_reads(stage)?;
+                self.check_books(stage)?;
+            } else if let Some(index) = stage.secondaries.iter().position(|&s| s == host) {
+                self.note_granted(stage, index);
+            }
+        }
+        Ok(())
+    }
+
+    /// I1, I4, I5: what the reader has seen.
+    fn check_reads(&mut self, stage: &Stage) -> Result<(), Breach> {
+        if !stage.world.is_up(stage.client) {
+            return Ok(());
+        }
+        let reader = stage.reader();
+        for (stream, read) in reader.streams() {
+            if let Some(offset) = read.wrong_at {
+                return Err(Breach::new("I1", format!("stream {stream} at {offset}")));
+            }
+            if read.ended_at.is_some() {
+                let end = *self.ends.entry(stream).or_insert(read.bytes);
+                if end != read.bytes {
+                    return Err(Breach::new("I4", format!("stream {stream} went on")));
+                }
+            }
+        }
+        self.check_streams(stage)
+    }
+
+    /// I5: streams that the client was shown were opened by the primary's application.
+    fn check_streams(&mut self, stage: &Stage) -> Result<(), Breach> {
+        let accepted = &stage.reader().accepted()[self.streams_seen..];
+        // A primary that has started anew has forgotten what it opened.
+        if accepted.is_empty() || !stage.world.is_up(stage.primary) {
+            return Ok(());
+        }
+        let opened: BTreeSet<StreamId> = stage.primary_app().opened().collect();
+        match accepted.iter().find(|stream| !opened.contains(stream)) {
+            Some(stream) if !self.primary_was_lost => {
+                let detail = format!("stream {stream} was opened by nobody");
+                Err(Breach::new("I5", detail))
+            }
+            Some(_) | None => {
+                self.streams_seen += accepted.len();
+                Ok(())
+            }
+        }
+    }
+
+    /// I2, I6, I7: what the client's session counts.
+    fn check_books(&mut self, stage: &mut Stage) -> Result<(), Breach> {
+        if !stage.world.is_up(stage.client) {
+            return Ok(());
+        }
+        let read = stage.reader().bytes();
+        let Some((stats, paths)) = stage.look_at_client(|client| (client.stats(), client.paths()))
+        else {
+            return Ok(());
+        };
+        if stats.delivered_bytes != read {
+            let detail = format!("{} delivered, {read} read", stats.delivered_bytes);
+            return Err(Breach::new("I2", detail));
+        }
+        if stats.buffered_bytes > self.window_bytes {
+            let detail = format!("{} of {} bytes", stats.buffered_bytes, self.window_bytes);
+            return Err(Breach::new("I7", detail));
+        }
+        for index in 0..self.granted.len() {
+            let addr = stage.world.addr(stage.secondaries[index]);
+            let of_it = paths.iter().filter(|path| path.addr == Some(addr));
+            let brought: u64 = of_it.map(|path| path.received_bytes).sum();
+            self.note_granted(stage, index);
+            let granted = self.granted[index].before + self.granted[index].now;
+            if brought > granted && !stage.is_hostile(Who::Secondary(index)) {
+                let detail = format!("{brought} bytes of {granted} from secondary {index}");
+                return Err(Breach::new("I6", detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what a secondary was granted, before its program can end.
+    fn note_granted(&mut self, stage: &Stage, index: usize) {
+        if !stage.world.is_up(stage.secondaries[index]) || stage.is_hostile(Who::Secondary(index)) {
+            return;
+        }
+        let now = stage.secondary_app(index).granted_bytes();
+        let granted = &mut self.granted[index];
+        if now < granted.now {
+            granted.before += granted.now;
+        }
+        granted.now = now;
+    }
+
+    /// I3, I9: all has ended, well or not; nothing is left of it.
+    ///
+    /// # Errors
+    ///
+    /// What does not hold.
+    pub fn at_end(&self, scenario: &Scenario, stage: &mut Stage) -> Result<(), Breach> {
+        let names = std::iter::once(Who::Client).chain(scenario.servers().map(|(who, _)| who));
+        let hosts = std::iter::once(stage.client)
+            .chain([stage.primary])
+            .chain(stage.secondaries.clone());
+        for (who, host) in names.zip(hosts) {
+            if !stage.world.is_up(host) || stage.is_hostile(who) {
+                continue;
+            }
+            let endpoint = stage.world.node::<KwikNode>(host).endpoint();
+            let (sessions, drained) = (endpoint.sessions(), endpoint.is_drained());
+            if sessions > 0 || !drained || endpoint.wants_transmit() {
+                let detail = format!("{who}: {sessions} sessions, drained: {drained}");
+                return Err(Breach::new("I9", detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// I3: no grant of the application is without an answer, although all of a stream was read.
+    ///
+    /// # Errors
+    ///
+    /// What does not hold.
+    pub fn when_complete(&self, stage: &Stage) -> Result<(), Breach> {
+        if !stage.world.is_up(stage.primary) {
+            return Ok(());
+        }
+        let owed = stage.primary_app().grants_owed();
+        if owed > 0 {
+            let detail = format!("{owed} grants have no final status");
+            return Err(Breach::new("I3", detail));
+        }
+        Ok(())
+    }
+}

@@ -15,7 +15,8 @@ use kwik_core::endpoint::{Datagram, Transmit};
 use crate::clock::{Clock, Moment};
 use crate::host::{Birth, KwikNode, Node, Program};
 use crate::link::{Link, LinkSpec};
-use crate::rng::{Chance, GOLDEN, Purpose, mix};
+use crate::rng::{Chance, Purpose};
+use crate::trace::{Trace, TraceMode};
 
 /// Datagrams that a host handles before it sends and looks at its application.
 const DATAGRAMS_PER_ROUND: usize = 64;
@@ -154,17 +155,22 @@ impl World {
         self.clock.time()
     }
 
+    /// What of the datagrams counts in [`Self::trace_hash`], from now on.
+    pub fn set_trace_mode(&mut self, mode: TraceMode) {
+        self.trace.set_mode(mode);
+    }
+
     /// A number that two worlds have in common only if the same datagrams were sent at the same
-    /// times: time, sender, receiver and length count, not the bytes (TLS draws some at random).
+    /// times.
     #[must_use]
     pub fn trace_hash(&self) -> u64 {
-        self.trace.hash
+        self.trace.hash()
     }
 
     /// How many datagrams were sent.
     #[must_use]
     pub fn datagrams_sent(&self) -> u64 {
-        self.trace.datagrams
+        self.trace.datagrams()
     }
 
     /// What the program of a host knows and remembers.
@@ -397,7 +403,7 @@ impl World {
         while !rest.is_empty() {
             let len = transmit.segment_size.unwrap_or(rest.len()).min(rest.len());
             let data = rest.split_to(len);
-            self.trace.add(now, from, to, len);
+            self.trace.add(now, from.0, to.map(|to| to.0), &data);
             // Nobody lives there: lost, as on the Internet.
             let Some(to) = to else { continue };
             let arrivals = self.link(from, to).carry(now, len);
@@ -475,29 +481,6 @@ fn round_up(at: Duration, quantum: Duration) -> Duration {
     let quantum = quantum.as_nanos().max(1);
     let nanos = at.as_nanos().div_ceil(quantum) * quantum;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-}
-
-/// A running hash over the datagrams that were sent.
-#[derive(Default)]
-struct Trace {
-    hash: u64,
-    datagrams: u64,
-}
-
-impl Trace {
-    fn add(&mut self, at: Duration, from: HostId, to: Option<HostId>, len: usize) {
-        let nobody = u64::MAX;
-        let words = [
-            u64::try_from(at.as_nanos()).unwrap_or(u64::MAX),
-            from.0 as u64,
-            to.map_or(nobody, |to| to.0 as u64),
-            len as u64,
-        ];
-        for word in words {
-            self.hash = mix(self.hash ^ word.wrapping_mul(GOLDEN));
-        }
-        self.datagrams += 1;
-    }
 }
 
 #[cfg(test)]

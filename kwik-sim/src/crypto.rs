@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use self::null::NullCrypto;
 use crate::host::Birth;
+use crate::trace::TraceMode;
 
 /// How the connections of a world are protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +46,15 @@ pub enum CryptoMode {
 }
 
 impl CryptoMode {
+    /// As much of the datagrams as follows from the seed.
+    #[must_use]
+    pub fn trace_mode(self) -> TraceMode {
+        match self {
+            Self::Null => TraceMode::Bytes,
+            Self::Rustls => TraceMode::Lengths,
+        }
+    }
+
     /// An endpoint that is protected so, and whose chance follows from its birth.
     ///
     /// # Errors

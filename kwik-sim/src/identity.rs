@@ -1,12 +1,16 @@
 //! Who the hosts of a world are.
 //!
 //! Owns their keys and certificates: Ed25519 keys from the seed, whose signatures have one length and
-//! no randomness, and certificates without a random serial number.
+//! no randomness, and certificates without a random serial number. Signing one takes longer than all
+//! the rest of building a host; where nobody checks a signature, a filled-in form serves.
 
-use kwik_core::endpoint::ServerIdentity;
+use std::sync::LazyLock;
+
+use kwik_core::endpoint::{ServerIdentity, certificate_pin};
 use kwik_core::ticket::MasterKey;
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519};
 
+use crate::crypto::CryptoMode;
 use crate::rng::{Chance, Purpose};
 
 /// The name in every certificate; what counts is the pin.
@@ -30,27 +34,37 @@ pub struct Identity {
 
 impl Identity {
     /// The identity that `seed` has for the host named `subject`.
-    ///
-    /// # Panics
-    ///
-    /// Never: a certificate can be made of every key.
     #[must_use]
     pub fn new(seed: u64, subject: u64) -> Self {
         let private = Chance::new(seed, Purpose::IdentityKey, subject).bytes(0);
-        let key_pkcs8_der = [&PKCS8_ED25519_PREFIX[..], &private[..]].concat();
-        let key =
-            KeyPair::from_pkcs8_der_and_sign_algo(&key_pkcs8_der.as_slice().into(), &PKCS_ED25519)
-                .expect("32 bytes are an Ed25519 key");
-        let certificate_der = CertificateParams::new([SERVER_NAME.to_owned()])
-            .and_then(|params| params.self_signed(&key))
-            .expect("the name is valid")
-            .der()
-            .to_vec();
-        let pin = kwik_core::endpoint::certificate_pin(&certificate_der)
-            .expect("the certificate is well-formed");
+        let (certificate_der, _) = certify(&private);
+        Self::with_certificate(&private, certificate_der)
+    }
+
+    /// The same under this crypto: the null crypto checks no signature, and is content with a
+    /// certificate whose public key belongs to nobody.
+    #[must_use]
+    pub fn under(crypto: CryptoMode, seed: u64, subject: u64) -> Self {
+        match crypto {
+            CryptoMode::Null => Self::form(seed, subject),
+            CryptoMode::Rustls => Self::new(seed, subject),
+        }
+    }
+
+    fn form(seed: u64, subject: u64) -> Self {
+        let private = Chance::new(seed, Purpose::IdentityKey, subject).bytes(0);
+        let public = Chance::new(seed, Purpose::IdentityKey, subject).bytes(1);
+        let (blank, key_at) = &*BLANK_CERTIFICATE;
+        let mut certificate_der = blank.clone();
+        certificate_der[*key_at..][..public.len()].copy_from_slice(&public);
+        Self::with_certificate(&private, certificate_der)
+    }
+
+    fn with_certificate(private: &[u8; 32], certificate_der: Vec<u8>) -> Self {
+        let pin = certificate_pin(&certificate_der).expect("the certificate is well-formed");
         Self {
             certificate_der,
-            key_pkcs8_der,
+            key_pkcs8_der: pkcs8(private),
             pin,
         }
     }
@@ -78,6 +92,31 @@ impl Identity {
     }
 }
 
+/// A certificate, and where in it the 32 bytes of the public key are.
+static BLANK_CERTIFICATE: LazyLock<(Vec<u8>, usize)> = LazyLock::new(|| {
+    let (certificate_der, public) = certify(&[0; 32]);
+    let mut places = certificate_der.windows(public.len());
+    let key_at = places
+        .position(|bytes| bytes == public)
+        .expect("the key is in its certificate");
+    (certificate_der, key_at)
+});
+
+/// The self-signed certificate of a private key, and the public key.
+fn certify(private: &[u8; 32]) -> (Vec<u8>, Vec<u8>) {
+    let key =
+        KeyPair::from_pkcs8_der_and_sign_algo(&pkcs8(private).as_slice().into(), &PKCS_ED25519)
+            .expect("32 bytes are an Ed25519 key");
+    let certificate = CertificateParams::new([SERVER_NAME.to_owned()])
+        .and_then(|params| params.self_signed(&key))
+        .expect("the name is valid");
+    (certificate.der().to_vec(), key.public_key_raw().to_vec())
+}
+
+fn pkcs8(private: &[u8; 32]) -> Vec<u8> {
+    [&PKCS8_ED25519_PREFIX[..], private].concat()
+}
+
 /// The master key of the servers of a world.
 #[must_use]
 pub fn master_key(seed: u64) -> MasterKey {
@@ -90,8 +129,11 @@ mod tests {
 
     #[test]
     fn an_identity_is_a_function_of_seed_and_subject() {
-        assert_eq!(Identity::new(1, 0), Identity::new(1, 0));
-        assert_ne!(Identity::new(1, 0).pin, Identity::new(1, 1).pin);
-        assert_ne!(Identity::new(1, 0).pin, Identity::new(2, 0).pin);
+        for crypto in [CryptoMode::Null, CryptoMode::Rustls] {
+            let identity = |seed, subject| Identity::under(crypto, seed, subject);
+            assert_eq!(identity(1, 0), identity(1, 0));
+            assert_ne!(identity(1, 0).pin, identity(1, 1).pin);
+            assert_ne!(identity(1, 0).pin, identity(2, 0).pin);
+        }
     }
 }

@@ -8,6 +8,7 @@
 //! |--------------|---------------------------------------------------------------|
 //! | [`rng`]      | chance: draws that depend on the seed and their purpose alone |
 //! | [`clock`]    | virtual time                                                  |
+//! | [`trace`]    | what was sent, as one number: whether two lives were the same |
 //! | [`content`]  | what streams carry: a keyed function of stream and offset     |
 //! | [`identity`] | keys and certificates of the hosts                            |
 //! | [`crypto`]   | how datagrams are protected: TLS, or a tag alone              |
@@ -29,6 +30,7 @@ pub mod crypto;
 pub mod identity;
 pub mod link;
 pub mod rng;
+pub mod trace;
 // The world and its inhabitants.
 pub mod app;
 pub mod host;

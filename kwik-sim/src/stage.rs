@@ -104,6 +104,7 @@ impl Setting {
     pub fn build(&self) -> Stage {
         let mut world = World::new(self.seed);
         world.set_link_default(self.link.clone());
+        world.set_trace_mode(self.crypto.trace_mode());
         let client = world.add_host(self.client_program());
         let primary = world.add_host(self.primary_program());
         let secondaries = (0..self.secondaries.len())
@@ -146,7 +147,7 @@ impl Setting {
     /// The identity of the host with this ordinal.
     #[must_use]
     pub fn identity(&self, ordinal: usize) -> Identity {
-        Identity::new(self.seed, ordinal as u64)
+        Identity::under(self.crypto, self.seed, ordinal as u64)
     }
 
     fn client_program(&self) -> Program {
@@ -381,7 +382,8 @@ pub struct Report {
     pub stats: Option<ClientStats>,
     /// Datagrams that were sent.
     pub datagrams: u64,
-    /// The hash over when and where they were sent, and how long they were.
+    /// The hash over when and where they were sent, how long they were, and, if the seed determines
+    /// them, their bytes.
     pub trace: u64,
 }
 
@@ -432,13 +434,18 @@ pub struct Terms {
     pub bytes: u64,
     /// The links.
     pub link: LinkSpec,
+    /// How the connections are protected.
+    pub crypto: CryptoMode,
     /// When the story is given up.
     pub limit: Duration,
 }
 
 impl Terms {
     fn setting(&self, secondaries: usize) -> Setting {
-        Setting::new(self.seed, secondaries, self.bytes).link(self.link.clone())
+        Setting {
+            crypto: self.crypto,
+            ..Setting::new(self.seed, secondaries, self.bytes).link(self.link.clone())
+        }
     }
 
     fn play(&self, scenario: &'static str, setting: &Setting) -> Report {

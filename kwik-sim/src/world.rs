@@ -22,7 +22,8 @@ use self::machine::{Machine, Round};
 use crate::clock::{Clock, Moment};
 use crate::host::{Birth, KwikNode, Node, Program};
 use crate::link::{Arrivals, Link, LinkSpec};
-use crate::rng::{Chance, GOLDEN, Purpose, mix};
+use crate::rng::{Chance, Purpose};
+use crate::trace::{Trace, TraceMode};
 
 /// The port of every host.
 const PORT: u16 = 4433;
@@ -133,17 +134,22 @@ impl World {
         self.clock.time()
     }
 
+    /// What of the datagrams counts in [`Self::trace_hash`], from now on.
+    pub fn set_trace_mode(&mut self, mode: TraceMode) {
+        self.trace.set_mode(mode);
+    }
+
     /// A number that two worlds have in common only if the same datagrams were sent at the same
-    /// times: time, sender, receiver and length count, not the bytes (TLS draws some at random).
+    /// times.
     #[must_use]
     pub fn trace_hash(&self) -> u64 {
-        self.trace.hash
+        self.trace.hash()
     }
 
     /// How many datagrams were sent.
     #[must_use]
     pub fn datagrams_sent(&self) -> u64 {
-        self.trace.datagrams
+        self.trace.datagrams()
     }
 
     /// What the program of a host knows and remembers.
@@ -439,7 +445,7 @@ impl World {
         let now = self.clock.time();
         let segment = transmit.segment_size.unwrap_or(transmit.size).max(1);
         for data in buf[..transmit.size].chunks(segment) {
-            self.trace.add(now, from, to.map(|(to, _)| to), data.len());
+            self.trace.add(now, from.0, to.map(|(to, _)| to.0), data);
             // Nobody lives there: lost, as on the Internet.
             let Some((to, rebinds)) = to else { continue };
             let arrivals = self.link(from, to).carry(now, data.len(), transmit.ecn);
@@ -481,29 +487,6 @@ fn round_up(at: Duration, quantum: Duration) -> Duration {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     let quantum = nanos(quantum).max(1);
     Duration::from_nanos(nanos(at).div_ceil(quantum).saturating_mul(quantum))
-}
-
-/// A running hash over the datagrams that were sent.
-#[derive(Default)]
-struct Trace {
-    hash: u64,
-    datagrams: u64,
-}
-
-impl Trace {
-    fn add(&mut self, at: Duration, from: HostId, to: Option<HostId>, len: usize) {
-        let nobody = u64::MAX;
-        let words = [
-            u64::try_from(at.as_nanos()).unwrap_or(u64::MAX),
-            from.0 as u64,
-            to.map_or(nobody, |to| to.0 as u64),
-            len as u64,
-        ];
-        for word in words {
-            self.hash = mix(self.hash ^ word.wrapping_mul(GOLDEN));
-        }
-        self.datagrams += 1;
-    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,24 @@
 //! Owns the translation between the time of a world, counted from its beginning, and the clocks that
 //! an endpoint wants to be shown. Time passes only when the world says so.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use kwik_core::carrier::Now;
 
 /// Wall-clock seconds at the beginning of every world.
 const WALL_CLOCK_AT_START: u64 = 1_800_000_000;
+
+thread_local! {
+    /// For those who are told of events without a time.
+    static TIME_HERE: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// The time of the world whose clock moved last on this thread.
+#[must_use]
+pub fn time_here() -> Duration {
+    TIME_HERE.get()
+}
 
 /// The clock of a world.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +38,7 @@ impl Clock {
             reason = "std makes an Instant in no other way; only differences to it are ever used"
         )]
         let base = Instant::now();
+        TIME_HERE.set(Duration::ZERO);
         Self {
             base,
             time: Duration::ZERO,
@@ -42,6 +55,7 @@ impl Clock {
     pub(crate) fn advance_to(&mut self, time: Duration) {
         assert!(time >= self.time, "virtual time runs backwards");
         self.time = time;
+        TIME_HERE.set(time);
     }
 
     /// This moment, for a host whose wall clock runs ahead by so many seconds.

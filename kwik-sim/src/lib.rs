@@ -22,6 +22,19 @@
 //! | [`oracle`]   | what must hold at every moment: the invariants                |
 //! | [`trial`]    | a scenario is lived through and judged                        |
 //! | [`outcome`]  | what came of a scenario, in words and exit codes              |
+//! | [`words`]    | scenarios, faults and quantities in words                     |
+//! | [`capture`]  | panics and error events inside a trial                        |
+//! | [`swarm`]    | many seeds on all cores, and what came of them together       |
+//! | [`timeline`] | one life as a page to look at                                 |
+//!
+//! The command `kwik-sim` runs all this from a terminal:
+//!
+//! ```text
+//! cargo run --profile sim -p kwik-sim -- swarm --seeds 10000
+//! cargo run --profile sim -p kwik-sim -- run --seed 7 --timeline life.html
+//! ```
+//!
+//! The profile `sim` is a release with debug assertions and overflow checks.
 
 // What a world is made of.
 pub mod clock;
@@ -35,14 +48,19 @@ pub mod trace;
 pub mod app;
 pub mod host;
 pub mod world;
+// What is heard of it.
+pub mod capture;
+pub mod timeline;
 // Stories.
 pub mod atlas;
-pub mod capture;
 pub mod oracle;
 pub mod outcome;
 pub mod scenario;
 pub mod stage;
+pub mod standin;
+pub mod swarm;
 pub mod trial;
+pub mod words;
 
 pub use crypto::CryptoMode;
 pub use scenario::Scenario;

@@ -53,12 +53,7 @@ fn conclude(
         .as_ref()
         .map_or(Duration::ZERO, |t| t.stage.world.time());
     let failure = match result {
-        Err(panic) => Some(Failure {
-            class: FailureClass::Crash,
-            rule: "I11",
-            detail: panic.to_string(),
-            at,
-        }),
+        Err(panic) => Some(panic.failure(at)),
         Ok((Err(failure), _)) => Some(failure),
         Ok((Ok(()), errors)) => errors.into_iter().next().map(|error| Failure {
             class: FailureClass::Correctness,

@@ -457,6 +457,7 @@ impl ClientSession {
         for path in std::iter::once(PathId::PRIMARY).chain(self.paths.live.keys().copied()) {
             self.outputs.push_back(Output::Close { path, code });
         }
+        tracing::debug!(%reason, "session ended");
         self.inbound.clear();
         if self.primary.session_id.is_none() {
             // The session never began: nothing came before its end.

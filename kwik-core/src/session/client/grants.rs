@@ -69,6 +69,15 @@ impl ClientSession {
             return Ok(());
         }
         self.ledger.give(frame.grant, held);
+        tracing::debug!(
+            grant = frame.grant.0,
+            path = frame.path.0,
+            stream = frame.stream.0,
+            start = wanted.start(),
+            end = wanted.end(),
+            open = frame.extent.is_open(),
+            "grant held"
+        );
         if let Some(recv) = self.streams.aggregated_mut(frame.stream) {
             recv.on_covered(wanted);
         }
@@ -260,7 +269,7 @@ impl ClientSession {
         };
         let (path, stream) = (held.path, held.stream);
         let _grant = tracing::debug_span!("grant", id = grant.0).entered();
-        tracing::debug!(%path, %stream, ?end, ?reason, "grant ended");
+        tracing::debug!(grant = grant.0, %path, %stream, ?end, ?reason, "grant ended");
         self.ledger.on_answered(grant);
         self.tell_final(cx, grant, stream, end, reason);
         self.drop_waiting(path, grant);
@@ -299,6 +308,16 @@ impl ClientSession {
         match end {
             Final::Done { end } => self.tell(cx, grant, GrantOutcome::Done { end }),
             Final::Short { end, missing } => {
+                for range in missing.iter() {
+                    tracing::debug!(
+                        grant = grant.0,
+                        stream = stream.0,
+                        start = range.start(),
+                        end = range.end(),
+                        ?reason,
+                        "bytes lost"
+                    );
+                }
                 self.note_lost(cx.now.monotonic, stream, &missing);
                 self.tell_lost(cx, grant, reason, end, &missing);
             }

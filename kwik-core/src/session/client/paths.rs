@@ -209,6 +209,7 @@ impl ClientSession {
         if !path.state.on_connected() {
             return;
         }
+        tracing::debug!(path = %id, "asking a secondary to let us join");
         let join = Join {
             session,
             path: id,
@@ -257,6 +258,7 @@ impl ClientSession {
             return Ok(());
         };
         if path.state.on_retire() {
+            tracing::debug!(path = %frame.path, "path retiring");
             path.retire_deadline = Some(deadline);
             self.end_retiring(cx, frame.path);
         } else if path.state.phase() != PathPhase::Retiring {

@@ -86,13 +86,17 @@ impl ClientSession {
             RecvHalf::Aggregated(recv) => &mut recv.plain_read,
             RecvHalf::Closing | RecvHalf::Ended => return Err(CarrierEnd::Gone),
         };
-        cx.carriers
+        let start = *read;
+        let state = cx
+            .carriers
             .read(carrier, Order::Ordered, max, &mut |_, chunk| {
                 *read += chunk.len() as u64;
                 self.stats.delivered_bytes += chunk.len() as u64;
                 self.stats.primary_bytes += chunk.len() as u64;
                 sink(chunk)
-            })
+            });
+        tracing::trace!(stream = stream.0, start, end = *read, "plain bytes read");
+        state
     }
 
     fn read_aggregated(
@@ -127,7 +131,14 @@ impl ClientSession {
             sink(chunk)
         });
         self.stats.delivered_bytes += delivered;
+        let end = recv.cursor();
         if delivered > 0 {
+            tracing::trace!(
+                stream = stream.0,
+                start = end - delivered,
+                end,
+                "bytes read"
+            );
             self.move_window(cx, stream);
         }
         self.after_aggregated_read(cx, stream, all)

@@ -276,6 +276,13 @@ impl ClientSession {
             if self.ledger.get(grant).is_some_and(Held::is_live));
         let mut touched = GrantIds::new();
         for &run in &landed.runs {
+            tracing::trace!(
+                path = path.0,
+                stream = stream.0,
+                start = run.start(),
+                end = run.end(),
+                "bytes placed"
+            );
             if let Some(recv) = self.streams.aggregated_mut(stream) {
                 self.stats.regranted_bytes += recv.on_present(run);
             }

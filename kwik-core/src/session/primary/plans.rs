@@ -196,7 +196,13 @@ impl PrimarySession {
             dealt_at: now,
         };
         let segment = self.segments.add_piece(piece);
-        tracing::debug!(session = %self.desk.session, %stream, %range, "own range");
+        tracing::debug!(
+            session = %self.desk.session,
+            stream = stream.0,
+            start = range.start(),
+            end = range.end(),
+            "own range"
+        );
         self.desk.tell(PrimaryEvent::OwnRange {
             stream,
             range,

@@ -1,0 +1,44 @@
+//! What is shown of a scenario that failed: how to see it again, and a small form of it to be kept.
+
+use kwik_sim::crypto::CryptoMode;
+use kwik_sim::outcome::Failure;
+use kwik_sim::words::Indented;
+use kwik_sim::{Scenario, swarm, trial};
+
+use super::exit::{Stop, print};
+use super::parts::{regression_test, shrink};
+
+/// Trials that a search for a smaller scenario may cost.
+const SHRINK_BUDGET: usize = 400;
+
+/// Says what failed, and the command that shows it again.
+pub(super) fn say(failure: &Failure, options: &str) -> Result<(), Stop> {
+    print(format_args!("FAILED {failure}"))?;
+    print(format_args!("again: kwik-sim run{options}"))
+}
+
+/// Searches for a smaller scenario that fails in the same way, and prints it as a test.
+pub(super) fn print_shrunk(
+    scenario: &Scenario,
+    failure: &Failure,
+    crypto: CryptoMode,
+) -> Result<(), Stop> {
+    let mut trials = 0u32;
+    let smaller = shrink(
+        scenario,
+        |candidate| {
+            trials += 1;
+            fails_alike(candidate, failure, crypto).is_some()
+        },
+        SHRINK_BUDGET,
+    );
+    let failure = fails_alike(&smaller, failure, crypto).unwrap_or_else(|| failure.clone());
+    print(format_args!("shrunk, after {trials} trials, to:"))?;
+    print(Indented(&regression_test(&smaller, &failure)))
+}
+
+/// How a scenario fails, if it breaks the same rule in the same way.
+fn fails_alike(scenario: &Scenario, failure: &Failure, crypto: CryptoMode) -> Option<Failure> {
+    let found = swarm::judged(|| trial::run(scenario, crypto)).failure?;
+    (found.class == failure.class && found.rule == failure.rule).then_some(found)
+}

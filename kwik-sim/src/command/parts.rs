@@ -1,0 +1,55 @@
+//! The parts of the simulator that the command drives, in one place; and which scenario it is told to
+//! live.
+
+use std::num::NonZeroUsize;
+
+use kwik_sim::Scenario;
+pub(super) use kwik_sim::standin::{expected_cells, presets, regression_test, run_masks, shrink};
+
+use super::args::SourceArgs;
+use super::exit::{Stop, because};
+
+impl SourceArgs {
+    /// The scenario that is meant.
+    pub(super) fn scenario(&self) -> Result<Scenario, Stop> {
+        if let Some(file) = &self.script {
+            let shown = file.display();
+            let text =
+                std::fs::read_to_string(file).map_err(because(format!("cannot read {shown}")))?;
+            let mut scenario = Scenario::from_text(&text)
+                .map_err(|error| Stop::failed(format!("{shown} is no scenario: {error}")))?;
+            scenario.seed = self.seed.unwrap_or(scenario.seed);
+            return Ok(scenario);
+        }
+        let seed = self.seed.unwrap_or_default();
+        let Some(name) = &self.scenario else {
+            return Ok(Scenario::from_seed(seed));
+        };
+        let preset = presets().iter().find(|preset| preset.name == name);
+        let preset = preset.ok_or_else(|| {
+            Stop::usage(format!("no scenario is called {name}; see kwik-sim list"))
+        })?;
+        Ok((preset.build)(seed))
+    }
+
+    /// The options that name it.
+    pub(super) fn options(&self) -> String {
+        let seed = self.seed.map(|seed| format!(" --seed {seed}"));
+        let name = self
+            .scenario
+            .as_ref()
+            .map(|name| format!(" --scenario {name}"));
+        let file = self
+            .script
+            .as_ref()
+            .map(|file| format!(" --script {}", file.display()));
+        [seed, name, file].into_iter().flatten().collect()
+    }
+}
+
+/// As many threads as were asked for, or else as there are cores.
+pub(super) fn threads(asked: Option<NonZeroUsize>) -> NonZeroUsize {
+    asked
+        .or_else(|| std::thread::available_parallelism().ok())
+        .unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,0 +1,26 @@
+//! `kwik-sim run`: one scenario, and what happened in it.
+
+use kwik_sim::timeline::recorder::record;
+use kwik_sim::{swarm, trial};
+
+use super::args::RunArgs;
+use super::exit::{Exit, Stop, print};
+use super::{failing, story};
+
+pub(super) fn run(args: &RunArgs) -> Result<Exit, Stop> {
+    let scenario = args.source.scenario()?;
+    let crypto = args.crypto.mode();
+    let (outcome, recording) = record(|| swarm::judged(|| trial::run(&scenario, crypto)));
+    for line in story::lines(&scenario, &outcome, &recording, args.crypto.name()) {
+        print(line)?;
+    }
+    if let Some(failure) = &outcome.failure {
+        let options = args.source.options() + args.crypto.option();
+        failing::say(failure, &options)?;
+        if !args.no_shrink {
+            failing::print_shrunk(&scenario, failure, crypto)?;
+        }
+    }
+    print(format_args!("trace {:016x}", outcome.trace))?;
+    Ok(outcome.failure.as_ref().into())
+}

@@ -304,6 +304,7 @@ impl<'a> Trial<'a> {
 
     /// Lets the last statuses come, closes the session, and waits until nothing is left.
     fn wind_up(&mut self) -> Result<(), Failure> {
+        self.weather.calm(&mut self.stage);
         if self.is_complete() && self.promise.completes {
             let limit = self.stage.world.time() + STATUS_MAX + self.bound() / 4;
             while self.stage.grants_owed() > 0 && self.stage.world.time() < limit {

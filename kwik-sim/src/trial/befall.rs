@@ -122,6 +122,14 @@ impl Weather {
         }
     }
 
+    /// Ends all that lasts; nothing more comes. Hosts that are down stay down.
+    pub(super) fn calm(&mut self, stage: &mut Stage) {
+        self.active.clear();
+        self.by_time.clear();
+        self.by_percent.clear();
+        self.refresh(stage);
+    }
+
     fn befall(&mut self, stage: &mut Stage, what: FaultKind) {
         let now = stage.world.time();
         let lasts = atlas::duration(&what);

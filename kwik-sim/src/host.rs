@@ -26,6 +26,11 @@ const DATAGRAMS_PER_TRANSMIT: usize = 10;
 /// Events that one round of a host may handle: more means that the program talks to itself.
 const EVENTS_PER_ROUND_MAX: usize = 1_000_000;
 
+/// How often an endpoint may find another deadline due when it has handled those that were, at one
+/// instant and with nothing new to do. Its timers set each other: when QUIC declares a packet lost,
+/// the probe for another packet may turn out to be overdue.
+const EXPIRIES_MAX: u32 = 16;
+
 /// A program that lives on datagrams and deadlines.
 pub trait Node: Any {
     /// A datagram arrived.
@@ -49,7 +54,8 @@ pub trait Node: Any {
 /// Why a program is not at rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unrest {
-    /// It was told the time, its application did nothing, all was sent: and a deadline is still due.
+    /// It was told the time again and again, its application did nothing, all was sent: and a
+    /// deadline is still due.
     TimerDue {
         /// For so long.
         since: Duration,
@@ -101,9 +107,10 @@ pub struct KwikNode {
     endpoint: Endpoint,
     app: Box<dyn App>,
     is_started: bool,
-    /// Whether its deadlines were handled, and the application has done nothing since: none may be
-    /// due then. An application may well do something that is due at once.
-    is_expired: bool,
+    /// How often its deadlines were handled since the time went on, a datagram arrived or the
+    /// application did something. (What an application does may well be due at once.)
+    expiries: u32,
+    expired_at: Duration,
     has_endless_events: bool,
     /// Every session that there ever was.
     sessions: BTreeSet<SessionHandle>,
@@ -136,7 +143,8 @@ impl KwikNode {
                 endpoint,
                 app: Box::new(app()),
                 is_started: false,
-                is_expired: false,
+                expiries: 0,
+                expired_at: Duration::ZERO,
                 has_endless_events: false,
                 sessions: BTreeSet::new(),
             })
@@ -182,12 +190,16 @@ impl KwikNode {
 
 impl Node for KwikNode {
     fn receive(&mut self, moment: Moment, datagram: Datagram) {
-        self.is_expired = false;
+        self.expiries = 0;
         self.endpoint.handle_datagram(moment.now, datagram);
     }
 
     fn expire(&mut self, moment: Moment) {
-        self.is_expired = true;
+        if self.expired_at != moment.time {
+            self.expired_at = moment.time;
+            self.expiries = 0;
+        }
+        self.expiries += 1;
         self.endpoint.handle_timeout(moment.now);
     }
 
@@ -198,18 +210,18 @@ impl Node for KwikNode {
         };
         if !self.is_started {
             self.is_started = true;
-            self.is_expired = false;
+            self.expiries = 0;
             self.app.start(&mut host);
         }
         if self.app.alarm().is_some_and(|at| at <= moment.time) {
-            self.is_expired = false;
+            self.expiries = 0;
             self.app.on_alarm(&mut host);
         }
         for _ in 0..EVENTS_PER_ROUND_MAX {
             let Some(event) = host.endpoint.poll_event() else {
                 return;
             };
-            self.is_expired = false;
+            self.expiries = 0;
             self.sessions.insert(event.session);
             self.app.on_event(&mut host, event);
         }
@@ -233,7 +245,7 @@ impl Node for KwikNode {
         if self.has_endless_events {
             return Some(Unrest::EventsWithoutEnd);
         }
-        if !self.is_expired {
+        if self.expiries <= EXPIRIES_MAX {
             return None;
         }
         let deadline = self.endpoint.poll_timeout()?;

@@ -21,7 +21,8 @@ pub struct WorldFault {
 /// What a program did that none may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FaultOf {
-    /// It had something to do again and again while the time stood still.
+    /// It had something to do again and again while the time stood still. If several keep each
+    /// other busy, it is whoever comes first.
     NeverDone,
     /// It was not at rest when it had to be.
     Unrest(Unrest),

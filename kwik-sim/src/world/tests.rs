@@ -1,5 +1,10 @@
 //! Worlds with toy programs: what the network and the hosts do, without QUIC.
 
+mod rules;
+mod weather;
+
+use kwik_core::datagram::Ecn;
+
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -10,28 +15,40 @@ struct Toy {
     /// When to send, how many datagrams, where to.
     plan: Vec<(Duration, usize, SocketAddr)>,
     received: Vec<(Duration, SocketAddr, usize)>,
+    /// The same as they came.
+    datagrams: Vec<Datagram>,
+    /// Datagrams that were sent; each carries its number.
+    sent: u64,
     turns: usize,
+    /// What its clocks showed at each turn.
+    moments: Vec<Moment>,
 }
 
 impl Node for Toy {
     fn receive(&mut self, moment: Moment, datagram: Datagram) {
         let len = datagram.data.len();
         self.received.push((moment.time, datagram.remote, len));
+        self.datagrams.push(datagram);
     }
 
     fn expire(&mut self, _: Moment) {}
 
-    fn run(&mut self, _: Moment) {
+    fn run(&mut self, moment: Moment) {
         self.turns += 1;
+        self.moments.push(moment);
     }
 
     fn transmit(&mut self, moment: Moment, buf: &mut Vec<u8>) -> Option<Transmit> {
         let due = self.plan.iter().position(|(at, ..)| *at <= moment.time)?;
         let (_, count, destination) = self.plan.remove(due);
-        buf.resize(count * 1000, 0);
+        for _ in 0..count {
+            buf.extend_from_slice(&self.sent.to_be_bytes());
+            buf.extend_from_slice(&[7; 992]);
+            self.sent += 1;
+        }
         Some(Transmit {
             destination,
-            ecn: None,
+            ecn: Some(Ecn::Ect0),
             size: count * 1000,
             segment_size: Some(1000),
             src_ip: None,
@@ -49,11 +66,9 @@ fn toy(to: usize, plan: &[(Duration, usize)]) -> Program {
     Box::new(move |_| {
         let addr = World::addr_of_ordinal(to);
         let plan = plan.iter().map(|&(at, count)| (at, count, addr)).collect();
-        let (received, turns) = (Vec::new(), 0);
         Box::new(Toy {
             plan,
-            received,
-            turns,
+            ..Toy::default()
         })
     })
 }

@@ -39,7 +39,7 @@ use crate::carrier::{DialTarget, Now};
 use crate::config::Config;
 pub use crate::datagram::{Datagram, Ecn, Transmit};
 use crate::error::StreamError;
-pub use crate::error::{ConnectError, IdentityError};
+pub use crate::error::{ConfigError, ConnectError, EndpointError, IdentityError};
 use crate::event::{Deadline, DeadlineCause, Event};
 use crate::ids::{PathId, SessionHandle, SessionId};
 use crate::quic::{Entropy, Fed, Quic};
@@ -66,13 +66,14 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// The identity cannot be used.
+    /// The configuration or the identity cannot be used.
     pub fn new(
         config: Arc<Config>,
         server: Option<ServerIdentity>,
         seed: [u8; 32],
         now: Now,
-    ) -> Result<Self, IdentityError> {
+    ) -> Result<Self, EndpointError> {
+        config.check()?;
         let mut entropy = Entropy::new(seed);
         if let Some(identity) = &server {
             identity.pin()?;

@@ -173,7 +173,8 @@ pub enum Input {
     },
     /// The peer has received all of a carrier that was finished.
     Finished(CarrierId),
-    /// A datagram of the peer arrived and was authentic.
+    /// A datagram of the peer arrived and was authentic; before [`Self::PathUp`] only as far as
+    /// packets of a handshake are: whoever sees it can forge them.
     Heard(PathId),
     /// A deadline of the session has passed.
     Timeout,
@@ -217,7 +218,8 @@ pub enum DownCause {
 /// What a session asks for, besides what it does through [`Carriers`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// Make a connection. [`Input::PathUp`] or [`Input::PathDown`] answers.
+    /// Make a connection. [`Input::PathUp`] or [`Input::PathDown`] answers. One of the same name is
+    /// closed and forgotten first.
     Dial {
         /// The name the connection gets.
         path: PathId,

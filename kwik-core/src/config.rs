@@ -1,5 +1,7 @@
 //! Every setting and every bound, with its unit in its name.
 
+mod check;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -16,7 +18,8 @@ pub enum Overlap {
     Reject,
 }
 
-/// Settings of an endpoint. `Config::default()` needs no tuning.
+/// Settings of an endpoint. `Config::default()` needs no tuning. What other values may be,
+/// [`Config::check`] tells; [`Endpoint::new`](crate::Endpoint::new) asks it.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Settings of the QUIC connections.
@@ -107,8 +110,15 @@ pub struct DialPolicy {
     pub paths_max: usize,
     /// Dials at the same time; more wait.
     pub dials_max: usize,
-    /// A dial that has no accepted join for so long has failed.
+    /// A dial of which nothing was heard for so long has failed; so has one without an accepted join
+    /// after three times as long. A connection of which nothing was heard for a third of it, or that
+    /// has led to no join after all of it, is replaced by a fresh one.
     pub dial_deadline: Duration,
+    /// Connections to secondaries that a session begins in a minute, those that replace another
+    /// included. A path that needs one more is dead.
+    pub dials_per_minute_max: usize,
+    /// Those of them that go to one address and port.
+    pub dials_per_minute_and_target_max: usize,
     /// Ports that are never dialled, whatever the address.
     pub ports_denied: Vec<u16>,
     /// Ports below this are not dialled, except 443.
@@ -133,6 +143,9 @@ pub struct ServerConfig {
     pub clock_skew_max: Duration,
     /// A session whose first frame has not come for so long is closed.
     pub greeting_max: Duration,
+    /// What a retired path has not brought for so long is taken back. Less than the clients'
+    /// `retire_max` by what taking back takes, so that nothing is left for that to cut off.
+    pub retire_max: Duration,
     /// Paths that have ended and are still listed.
     pub path_history_max: usize,
     /// Largest command or raw message, bytes.
@@ -196,6 +209,8 @@ impl Default for DialPolicy {
             paths_max: 8,
             dials_max: 4,
             dial_deadline: Duration::from_secs(10),
+            dials_per_minute_max: 60,
+            dials_per_minute_and_target_max: 12,
             ports_denied: Vec::new(),
             port_min: 1024,
             addrs_allowed: Vec::new(),
@@ -212,6 +227,7 @@ impl Default for ServerConfig {
             ticket_life: Duration::from_secs(60),
             clock_skew_max: Duration::from_secs(5),
             greeting_max: Duration::from_secs(10),
+            retire_max: Duration::from_secs(8),
             path_history_max: 64,
             command_max_bytes: 16 << 10,
             outbox_bytes_max: 1 << 20,

@@ -40,7 +40,7 @@ use crate::config::Config;
 use crate::crypto::Crypto;
 pub use crate::datagram::{Datagram, Ecn, Transmit};
 use crate::error::StreamError;
-pub use crate::error::{ConnectError, IdentityError};
+pub use crate::error::{ConfigError, ConnectError, EndpointError, IdentityError};
 use crate::event::{Deadline, DeadlineCause, Event};
 use crate::ids::{PathId, SessionHandle, SessionId};
 use crate::quic::{Entropy, Fed, Quic};
@@ -67,13 +67,13 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// The identity cannot be used.
+    /// The configuration or the identity cannot be used.
     pub fn new(
         config: Arc<Config>,
         server: Option<ServerIdentity>,
         seed: [u8; 32],
         now: Now,
-    ) -> Result<Self, IdentityError> {
+    ) -> Result<Self, EndpointError> {
         Self::protected_by(None, config, server, seed, now)
     }
 
@@ -81,7 +81,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// The identity cannot be used.
+    /// The configuration or the identity cannot be used.
     #[cfg(feature = "custom-crypto")]
     pub fn with_crypto(
         config: Arc<Config>,
@@ -89,7 +89,7 @@ impl Endpoint {
         seed: [u8; 32],
         now: Now,
         crypto: Arc<dyn Crypto>,
-    ) -> Result<Self, IdentityError> {
+    ) -> Result<Self, EndpointError> {
         Self::protected_by(Some(crypto), config, server, seed, now)
     }
 
@@ -99,7 +99,8 @@ impl Endpoint {
         server: Option<ServerIdentity>,
         seed: [u8; 32],
         now: Now,
-    ) -> Result<Self, IdentityError> {
+    ) -> Result<Self, EndpointError> {
+        config.check()?;
         let mut entropy = Entropy::new(seed);
         if let Some(identity) = &server {
             identity.pin()?;

@@ -1,8 +1,8 @@
 //! What can go wrong, sorted by who is at fault.
 //!
 //! Owns [`Misuse`] (the caller), [`Violation`] (the peer), [`CloseReason`] (how a session ended), what
-//! may be wrong with a server's identity or a target, and the error codes on the wire (`protocol.md` §9). A fault of our own is a panic that names the
-//! broken invariant.
+//! may be wrong with a configuration, a server's identity or a target, and the error codes on the wire
+//! (`protocol.md` §9). A fault of our own is a panic that names the broken invariant.
 
 use std::net::SocketAddr;
 
@@ -185,6 +185,27 @@ pub enum IdentityError {
     /// The private key cannot be read, or is not that of the certificate.
     #[error("the private key cannot be used: {0}")]
     Key(String),
+}
+
+/// A setting with a value that the protocol forbids, or with which nothing could go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the setting {setting} must be {rule}")]
+pub struct ConfigError {
+    /// The setting, as a path from [`Config`](crate::Config).
+    pub setting: &'static str,
+    /// What it must be.
+    pub rule: &'static str,
+}
+
+/// Why there is no endpoint.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EndpointError {
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The endpoint cannot be a server with this identity.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
 }
 
 /// Why a connection was not even begun.

@@ -2,7 +2,11 @@
 
 pub(crate) mod dial;
 pub(crate) mod liveness;
+pub(crate) mod rate;
+pub(crate) mod redial;
 pub(crate) mod state;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::time::Duration;

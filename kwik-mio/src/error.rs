@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use kwik_core::endpoint::{ConnectError, IdentityError};
+use kwik_core::endpoint::{ConfigError, ConnectError, EndpointError, IdentityError};
 use kwik_core::error::{CloseReason, Misuse, StreamError};
 use kwik_core::ids::ByteRange;
 
@@ -41,6 +41,9 @@ pub enum Error {
     /// The certificate or the key of the server cannot be used.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// A setting cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// The socket failed, or the thread of the endpoint could not be started.
     #[error(transparent)]
     Io(#[from] Arc<io::Error>),
@@ -49,6 +52,15 @@ pub enum Error {
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Self::Io(Arc::new(error))
+    }
+}
+
+impl From<EndpointError> for Error {
+    fn from(error: EndpointError) -> Self {
+        match error {
+            EndpointError::Config(error) => Self::Config(error),
+            EndpointError::Identity(error) => Self::Identity(error),
+        }
     }
 }
 
@@ -76,7 +88,7 @@ impl From<Error> for io::Error {
             Error::Reset(_) => io::ErrorKind::ConnectionReset,
             Error::Stopped(_) => io::ErrorKind::BrokenPipe,
             Error::Hole(_) => io::ErrorKind::UnexpectedEof,
-            Error::Misuse(_) | Error::Connect(_) | Error::Identity(_) => {
+            Error::Misuse(_) | Error::Connect(_) | Error::Identity(_) | Error::Config(_) => {
                 io::ErrorKind::InvalidInput
             }
             Error::Io(inner) => inner.kind(),

@@ -28,7 +28,7 @@ mod session;
 use std::sync::Arc;
 
 use kwik_core::config::Config;
-use kwik_core::endpoint::{Endpoint, IdentityError, ServerIdentity};
+use kwik_core::endpoint::{Endpoint, EndpointError, ServerIdentity};
 use serde::{Deserialize, Serialize};
 
 use self::null::NullCrypto;
@@ -65,7 +65,7 @@ impl CryptoMode {
         config: Arc<Config>,
         identity: Option<ServerIdentity>,
         birth: &Birth,
-    ) -> Result<Endpoint, IdentityError> {
+    ) -> Result<Endpoint, EndpointError> {
         let (seed, now) = (birth.entropy, birth.moment.now);
         match self {
             Self::Null => {

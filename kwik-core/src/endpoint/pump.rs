@@ -58,13 +58,14 @@ impl Endpoint {
     }
 
     /// A client has proven that it may join. A newer connection takes the place of an older one, of
-    /// which the answer may have been lost, until a command was accepted on that [JOIN-6].
+    /// which the answer may have been lost, until a command was accepted on that; and a join that was
+    /// late does not undo the one that replaced it [JOIN-6].
     fn join(&mut self, handle: SessionHandle, pending: PendingJoin) {
         let key = pending.key();
-        let in_use = self
-            .joins
-            .get(&key)
-            .is_some_and(|&older| self.is_in_use(older));
+        let in_use = self.joins.get(&key).is_some_and(|&other| {
+            // Handles rise in the order in which connections begin.
+            other > handle || self.is_in_use(other)
+        });
         if !in_use && let Some(older) = self.joins.insert(key, handle) {
             self.close_session(older, code::PATH_ENDED);
         }

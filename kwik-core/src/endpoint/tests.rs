@@ -1,4 +1,6 @@
-//! An endpoint against clients that are scripted frame by frame.
+//! An endpoint against clients that are scripted frame by frame, and endpoints against each other.
+
+mod dials;
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -310,6 +312,31 @@ fn a_newer_join_takes_the_place_of_an_older_one() {
     assert_eq!(lab.endpoint().sessions(), 1);
 }
 
+/// [JOIN-6]: JOIN of a connection that was replaced comes late. It does not undo what replaced it.
+#[test]
+fn a_late_join_of_an_older_connection_changes_nothing() {
+    let mut lab = Lab::new();
+    let seen = std::rc::Rc::new(std::cell::Cell::new([0; 32]));
+    let exporter = std::rc::Rc::clone(&seen);
+    let first = lab.visit(move |own| {
+        exporter.set(*own);
+        Bytes::from_static(&[0x30])
+    });
+    let second = lab.visit(good_join);
+    let mut late = good_join(&seen.get());
+    assert_eq!(late.split_to(1), &[0x30][..], "the type of JOIN was sent");
+    let mut carriers = lab.script(first).quic.carriers(SessionHandle(0));
+    carriers.write_control(control(), &mut late).expect("open");
+    lab.run(Duration::from_millis(200));
+    assert_eq!(
+        lab.hear(first),
+        Some(ControlFrame::Refused(Refused { code: code::JOIN }))
+    );
+    assert!(matches!(lab.hear(second), Some(ControlFrame::Joined(_))));
+    assert_eq!(lab.events(), [joined(1)]);
+    assert_eq!(lab.down_cause(second), None);
+}
+
 /// [JOIN-6]
 #[test]
 fn a_second_join_is_refused_once_a_command_was_accepted() {
@@ -443,7 +470,21 @@ fn a_certificate_that_is_none_is_no_identity() {
     );
     let now = Wire::new().now();
     let endpoint = Endpoint::new(Arc::new(Config::default()), Some(server), [0; 32], now);
-    assert_eq!(endpoint.err(), Some(IdentityError::Certificate));
+    let error = EndpointError::Identity(IdentityError::Certificate);
+    assert_eq!(endpoint.err(), Some(error));
+}
+
+/// Whoever embeds the core hears what is wrong before anything begins.
+#[test]
+fn a_configuration_that_would_break_the_protocol_makes_no_endpoint() {
+    let mut config = Config::default();
+    config.server.ticket_life = Duration::from_secs(59);
+    let endpoint = Endpoint::new(Arc::new(config), None, [0; 32], Wire::new().now());
+    let error = endpoint.err().expect("no endpoint");
+    assert_eq!(
+        error.to_string(),
+        "the setting server.ticket_life must be from 60 s to 1 h"
+    );
 }
 
 #[test]
@@ -489,15 +530,15 @@ proptest! {
     }
 }
 
-/// Whoever waits for a blocked socket is not called in the meantime, or it would spin: output that is
-/// pending is no deadline.
 /// Nothing can be written to a stream that there is not, not even nothing.
 #[test]
 fn an_empty_slice_is_refused_like_any_other() {
-    let unknown = StreamError::Misuse(Misuse::UnknownStream(StreamId(4)));
+    let unknown = StreamError::Misuse(crate::error::Misuse::UnknownStream(StreamId(4)));
     assert_eq!(copied(b"", |_| Err(unknown.clone())), Err(unknown));
 }
 
+/// Whoever waits for a blocked socket is not called in the meantime, or it would spin: output that is
+/// pending is no deadline.
 #[test]
 fn a_socket_that_takes_nothing_makes_nobody_spin() {
     let mut lab = Lab::new();

@@ -1,8 +1,9 @@
 //! Whether a secondary with work to do is still there [PATH-6].
 //!
 //! Owns the suspicion against one path. Silence alone proves nothing: the client itself may have
-//! been paused or cut off. So a quiet path is first probed together with the primary, and its
-//! silence counts only from the moment at which somebody else was heard after that probe.
+//! been paused or cut off. So a quiet path is first probed together with the primary and one other
+//! path, and its silence counts only from the moment at which somebody else was heard after that
+//! probe.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +30,7 @@ enum Suspicion {
 pub(crate) enum Verdict {
     /// Nothing yet.
     Wait,
-    /// Probe the path, and the primary beside it.
+    /// Probe the path, and beside it the primary and one other.
     Probe,
     /// The path is dead.
     Dead,
@@ -102,6 +103,7 @@ impl Liveness {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::path::tests::any_instant;
 
     const MAX: Duration = Duration::from_millis(1500);
 
@@ -114,7 +116,7 @@ mod tests {
     /// [PATH-7]
     #[test]
     fn silence_counts_only_while_somebody_else_is_heard() {
-        let start = Instant::now_for_tests();
+        let start = any_instant();
         let mut live = Liveness::new();
         live.set_working(true, start);
         // An outage of all: probes for a minute, and no verdict.
@@ -133,27 +135,12 @@ mod tests {
 
     #[test]
     fn an_answer_ends_the_suspicion() {
-        let start = Instant::now_for_tests();
+        let start = any_instant();
         let mut live = Liveness::new();
         live.set_working(true, start);
         assert_eq!(live.on_timeout(start + MAX, MAX), Verdict::Probe);
         live.on_other_heard(start + MAX);
         live.on_heard(start + MAX * 2);
         assert_eq!(live.on_timeout(start + MAX * 2, MAX), Verdict::Wait);
-    }
-
-    /// A fixed point to count from: the core reads no clock, its tests neither.
-    trait ForTests {
-        fn now_for_tests() -> Self;
-    }
-
-    impl ForTests for Instant {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "any instant will do as an origin"
-        )]
-        fn now_for_tests() -> Self {
-            Self::now()
-        }
     }
 }

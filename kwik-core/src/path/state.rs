@@ -1,14 +1,19 @@
 //! The state of one secondary path at the client. Only this file can change it.
 //!
 //! ```text
+//!    ┌─ redial ──┐
+//!    ▼           │
 //! Dialing ──► Joining ──► Active ──► Retiring ──► Retired
 //!    │           │           │           │
 //!    └───────────┴───────────┴───────────┴──► Dead   (and ──► Retired, if retired before Active)
 //! ```
+//!
+//! A redial is the only way back: a fresh connection has its join before it [PATH-5].
 
 use super::PathPhase;
 
-/// Where a path is; transitions only forward, and never back from an end [PATH-10].
+/// Where a path is; transitions only forward, but for a redial, and never back from an end
+/// [PATH-10].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PathState(PathPhase);
 
@@ -29,6 +34,16 @@ impl PathState {
     /// The secondary accepted the join. False if that was not awaited.
     pub(crate) fn on_joined(&mut self) -> bool {
         self.step(PathPhase::Joining, PathPhase::Active)
+    }
+
+    /// A fresh connection takes the place of one that did not lead to a join. False if none is
+    /// awaited.
+    pub(crate) fn on_redial(&mut self) -> bool {
+        match self.0 {
+            PathPhase::Dialing => true,
+            PathPhase::Joining => self.step(PathPhase::Joining, PathPhase::Dialing),
+            PathPhase::Active | PathPhase::Retiring | PathPhase::Dead | PathPhase::Retired => false,
+        }
     }
 
     /// The primary retires the path. True if its grants may still finish; otherwise the caller ends
@@ -67,7 +82,20 @@ mod tests {
         assert!(state.on_connected());
         assert!(state.end(PathPhase::Dead));
         assert!(!state.on_joined() && !state.on_connected() && !state.on_retire());
+        assert!(!state.on_redial());
         assert!(!state.end(PathPhase::Retired), "an end is told once");
         assert_eq!(state.phase(), PathPhase::Dead);
+    }
+    /// [PATH-5]
+    #[test]
+    fn a_redial_leads_from_a_join_back_to_a_dial_and_from_nowhere_else() {
+        let mut state = PathState::new();
+        assert!(state.on_redial());
+        assert!(state.on_connected() && state.on_redial());
+        assert_eq!(state.phase(), PathPhase::Dialing);
+        assert!(!state.on_joined(), "what was asked before does not count");
+        assert!(state.on_connected() && state.on_joined());
+        assert!(!state.on_redial() && state.phase() == PathPhase::Active);
+        assert!(state.on_retire() && !state.on_redial());
     }
 }

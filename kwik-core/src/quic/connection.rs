@@ -152,10 +152,10 @@ impl Conn {
         };
         let mut found = Findings::default();
         self.tell_up(path, &events, &mut found);
+        if self.phase != Phase::Down && self.heard() {
+            found.inputs.push(Input::Heard(path));
+        }
         if self.phase == Phase::Up {
-            if self.heard() {
-                found.inputs.push(Input::Heard(path));
-            }
             tell_streams(path, &events, &mut found.inputs);
         }
         if let Some(reason) = events.lost.filter(|_| self.phase != Phase::Down) {

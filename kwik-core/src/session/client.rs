@@ -2,11 +2,12 @@
 //! never learns who wrote them.
 //!
 //! Owns the primary connection's control carrier and what all rooms of the client share. The rooms:
-//! `paths` (which secondaries there are), `grants` (what they may write), `segments` (what they
-//! wrote), `recv` and `window` (one aggregated stream), `credit` (how far they may go on), `streams`
-//! (what the application holds).
+//! `paths` (which secondaries there are), `dialing` (how they come about), `grants` (what they may
+//! write), `segments` (what they wrote), `recv` and `window` (one aggregated stream), `credit` (how
+//! far they may go on), `streams` (what the application holds).
 
 mod credit;
+mod dialing;
 mod grants;
 mod paths;
 mod reading;

@@ -91,10 +91,10 @@ impl PrimarySession {
         self.desk.poll_event()
     }
 
-    /// Nothing here waits for a time: the client watches over its paths, QUIC over the client.
-    #[expect(clippy::unused_self, reason = "one signature for all roles")]
+    /// When [`Input::Timeout`] is wanted. The client watches over its paths, QUIC over the client:
+    /// only the end of a retired path is waited for here.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.paths.retire_deadline().filter(|_| !self.is_closed())
     }
 
     pub(crate) fn close(&mut self, _now: Now, code: u64, carriers: &mut dyn Carriers) {
@@ -132,8 +132,9 @@ impl PrimarySession {
             Input::BidiCredit(_) => self.on_bidi_credit(),
             Input::UniCredit(_) => self.on_uni_credit(),
             Input::PathDown { cause, .. } => self.desk.on_lost(close_reason(cause)),
+            Input::Timeout => self.on_retire_deadlines(now.monotonic, carriers),
             // The connection to the client was up before the session began.
-            Input::PathUp { .. } | Input::Heard(_) | Input::Timeout => {}
+            Input::PathUp { .. } | Input::Heard(_) => {}
         }
         Ok(())
     }

@@ -37,6 +37,9 @@ impl SegmentHeader {
     /// Length in bytes.
     pub const LEN: usize = 16;
 
+    /// Bytes of the stream that one segment may have behind it [SEG-10].
+    pub const BODY_MAX: u64 = 1 << 20;
+
     /// The bytes. Ids and offsets past 2^62 - 1 cannot exist and are written as that.
     #[must_use]
     pub fn encode(self) -> [u8; Self::LEN] {

@@ -10,6 +10,39 @@ use crate::carrier::Now;
 use crate::datagram::{Datagram, Transmit};
 
 const DELAY: Duration = Duration::from_millis(5);
+
+/// Which of the first datagrams between two nodes are lost: bit `n` stands for the datagram of number
+/// `n` in its direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Losses {
+    pub(crate) between: (usize, usize),
+    /// Datagrams of the first node, and of the second.
+    pub(crate) lost: [u64; 2],
+    sent: [u32; 2],
+}
+
+impl Losses {
+    pub(crate) fn new(between: (usize, usize), lost: [u64; 2]) -> Self {
+        Self {
+            between,
+            lost,
+            sent: [0; 2],
+        }
+    }
+
+    /// Whether this one gets lost.
+    fn take(&mut self, from: usize, to: usize) -> bool {
+        let (first, second) = self.between;
+        let direction = match (from, to) {
+            pair if pair == (first, second) => 0,
+            pair if pair == (second, first) => 1,
+            _ => return false,
+        };
+        let number = self.sent[direction];
+        self.sent[direction] += 1;
+        number < u64::BITS && self.lost[direction] >> number & 1 == 1
+    }
+}
 /// Datagrams that are kept to be forged.
 const SEEN_MAX: usize = 1000;
 
@@ -33,6 +66,10 @@ pub(crate) struct Wire {
     pub(crate) cut: bool,
     /// Loses so many of a hundred datagrams, in no order that matters.
     pub(crate) loss_percent: u64,
+    /// Loses these.
+    pub(crate) losses: Option<Losses>,
+    /// From one node to another.
+    pub(crate) delay: Duration,
     /// When each datagram was sent, by whom, and its size.
     pub(crate) trace: Vec<(Duration, usize, usize)>,
     /// Datagrams of established connections, and to whom they went.
@@ -53,6 +90,8 @@ impl Wire {
             sent: 0,
             cut: false,
             loss_percent: 0,
+            losses: None,
+            delay: DELAY,
             trace: Vec::new(),
             seen: VecDeque::new(),
         }
@@ -139,8 +178,11 @@ impl Wire {
                 ecn: transmit.ecn,
                 data: BytesMut::from(bytes),
             };
-            match to.filter(|_| !self.cut && chance >= self.loss_percent) {
-                Some(to) => self.fly(DELAY, to, datagram),
+            let (losses, delay) = (&mut self.losses, self.delay);
+            let lost =
+                to.is_some_and(|to| losses.as_mut().is_some_and(|losses| losses.take(from, to)));
+            match to.filter(|_| !self.cut && !lost && chance >= self.loss_percent) {
+                Some(to) => self.fly(delay, to, datagram),
                 None => self.sent += 1,
             }
         }

@@ -276,6 +276,8 @@ impl ClientSession {
         let working = self.ledger.unanswered_on(path) > 0;
         if let Some(path) = self.paths.get_mut(path) {
             path.progressed.remove(&grant);
+            // One that is being dialled has work that waits, and owes nothing yet.
+            let working = working && path.is_active();
             path.liveness.set_working(working, cx.now.monotonic);
         }
         self.end_retiring(cx, path);

@@ -1,6 +1,7 @@
-//! The secondary paths of a client: dialling, joining, living, ending.
+//! The secondary paths of a client: naming, living, ending.
 //!
-//! Owns the path table. What becomes of a path's grants is `grants`' business.
+//! Owns the path table. How a path comes about is `dialing`'s business, what becomes of its grants
+//! `grants`'.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -12,15 +13,15 @@ use super::ClientSession;
 use crate::carrier::{DialTarget, Output};
 use crate::error::{Violation, code};
 use crate::event::{ClientEvent, PathEvent};
-use crate::ids::{CarrierId, GrantId, PathId};
+use crate::ids::{GrantId, PathId};
 use crate::path::liveness::{Liveness, Verdict};
+use crate::path::rate::DialRate;
+use crate::path::redial::Dial;
 use crate::path::state::PathState;
 use crate::path::{PathInfo, PathPhase, PathRole};
 use crate::session::Cx;
 use crate::session::control::ControlChannel;
-use crate::wire::{
-    AddPath, ControlFrame, Join, LostReason, PathStatus, PathStatusState, RetirePath,
-};
+use crate::wire::{AddPath, ControlFrame, LostReason, PathStatus, PathStatusState, RetirePath};
 
 /// All secondary paths.
 #[derive(Default)]
@@ -31,15 +32,17 @@ pub(super) struct Paths {
     ended: VecDeque<PathInfo>,
     /// The highest id that the primary has named.
     highest: Option<PathId>,
+    /// How often was dialled lately.
+    pub(super) rate: DialRate,
 }
 
 /// One secondary path that has not ended.
 pub(super) struct ClientPath {
     pub(super) state: PathState,
-    target: DialTarget,
-    ticket: Bytes,
-    /// When the dial fails; `None` while it waits for its turn.
-    dial_deadline: Option<Instant>,
+    pub(super) target: DialTarget,
+    pub(super) ticket: Bytes,
+    /// How the dial goes; `None` while it waits for its turn, and once it has led to a join.
+    pub(super) dial: Option<Dial>,
     pub(super) control: Option<ControlChannel>,
     pub(super) liveness: Liveness,
     /// The silence that kills it, as judged last.
@@ -91,7 +94,7 @@ impl ClientPath {
             state: PathState::new(),
             target,
             ticket,
-            dial_deadline: None,
+            dial: None,
             control: None,
             liveness: Liveness::new(),
             silence_max,
@@ -117,9 +120,8 @@ impl ClientPath {
         }
     }
 
-    fn is_dialing(&self) -> bool {
-        self.dial_deadline.is_some()
-            && matches!(self.state.phase(), PathPhase::Dialing | PathPhase::Joining)
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.state.phase(), PathPhase::Active | PathPhase::Retiring)
     }
 }
 
@@ -153,94 +155,7 @@ impl ClientSession {
         self.paths
             .live
             .insert(path, ClientPath::new(target, frame.ticket, silence_max));
-        self.dial_next(cx.now.monotonic);
-        Ok(())
-    }
-
-    /// The first address that may be dialled [PATH-2].
-    fn permitted(&self, addrs: &[SocketAddr]) -> Option<SocketAddr> {
-        let primary = self.primary.target.addr.ip();
-        addrs
-            .iter()
-            .copied()
-            .find(|&addr| self.config.client.dial.permits(primary, addr))
-    }
-
-    /// Starts waiting dials, as many as the policy allows at once [PATH-4].
-    fn dial_next(&mut self, now: Instant) {
-        let policy = &self.config.client.dial;
-        let mut dialing = self
-            .paths
-            .live
-            .values()
-            .filter(|path| path.is_dialing())
-            .count();
-        for (&id, path) in &mut self.paths.live {
-            if dialing >= policy.dials_max {
-                return;
-            }
-            if path.state.phase() == PathPhase::Dialing && path.dial_deadline.is_none() {
-                tracing::debug!(path = %id, addr = %path.target.addr, "dialling a secondary");
-                // Until JOINED, not only until the handshake is done [PATH-5].
-                path.dial_deadline = Some(now + policy.dial_deadline);
-                self.outputs.push_back(Output::Dial {
-                    path: id,
-                    target: path.target.clone(),
-                });
-                dialing += 1;
-            }
-        }
-    }
-
-    /// The connection to a secondary stands: ask to join [JOIN-2].
-    pub(super) fn on_secondary_up(
-        &mut self,
-        cx: &mut Cx<'_>,
-        id: PathId,
-        control: CarrierId,
-        exporter: &[u8; 32],
-    ) {
-        let Some(session) = self.primary.session_id else {
-            return;
-        };
-        let Some(path) = self.paths.get_mut(id) else {
-            return;
-        };
-        if !path.state.on_connected() {
-            return;
-        }
-        tracing::debug!(path = %id, "asking a secondary to let us join");
-        let join = Join {
-            session,
-            path: id,
-            ticket: path.ticket.clone(),
-            join_key: self.join_key.public_key(),
-            proof: self.join_key.prove(exporter, &path.ticket),
-        };
-        let mut channel = ControlChannel::new(control);
-        channel.send(&ControlFrame::Join(join), cx.carriers);
-        path.control = Some(channel);
-    }
-
-    /// JOINED: the path is in use from now on.
-    pub(super) fn on_joined(&mut self, cx: &mut Cx<'_>, id: PathId) -> Result<(), Violation> {
-        let Some(path) = self.paths.get_mut(id) else {
-            return Ok(());
-        };
-        if !path.state.on_joined() {
-            return Err(Violation::Unexpected("JOINED"));
-        }
-        tracing::info!(path = %id, "secondary joined");
-        path.dial_deadline = None;
-        path.waiting_bytes = 0;
-        let waiting = std::mem::take(&mut path.waiting);
-        self.events
-            .push_back(ClientEvent::Path(PathEvent::Active(id)));
-        self.send_primary(cx, &path_status(id, PathStatusState::Active));
-        for frame in waiting {
-            self.forward(cx, id, frame);
-        }
-        self.dial_next(cx.now.monotonic);
+        self.dial_next(cx);
         Ok(())
     }
 
@@ -296,15 +211,21 @@ impl ClientSession {
             .paths
             .live
             .get(&id)
-            .is_some_and(|path| path.dial_deadline.is_some() || path.control.is_some())
+            .is_some_and(|path| path.dial.is_some() || path.control.is_some())
         {
             self.outputs.push_back(Output::Close { path: id, code });
         }
         self.on_path_ended(cx, id, phase);
     }
 
-    /// A path has ended: its grants are lost, exactly, and the next dial may begin.
+    /// A path has ended, and the next dial may begin.
     pub(super) fn on_path_ended(&mut self, cx: &mut Cx<'_>, id: PathId, phase: PathPhase) {
+        self.bury(cx, id, phase);
+        self.dial_next(cx);
+    }
+
+    /// A path has ended: its grants are lost, exactly.
+    pub(super) fn bury(&mut self, cx: &mut Cx<'_>, id: PathId, phase: PathPhase) {
         let Some(mut path) = self.paths.live.remove(&id) else {
             return;
         };
@@ -318,7 +239,6 @@ impl ClientSession {
         // [PATH-9].
         self.tell_path_ended(cx, id, phase);
         self.lose_grants_of(cx, id, LostReason::Path);
-        self.dial_next(cx.now.monotonic);
     }
 
     fn tell_path_ended(&mut self, cx: &mut Cx<'_>, id: PathId, phase: PathPhase) {
@@ -342,6 +262,9 @@ impl ClientSession {
 
     /// A datagram arrived on `heard`: its silence is over, and that of the others counts.
     pub(super) fn on_heard(&mut self, now: Instant, heard: PathId) {
+        if self.on_dial_heard(now, heard) {
+            return;
+        }
         for (&id, path) in &mut self.paths.live {
             if id == heard {
                 path.liveness.on_heard(now);
@@ -365,26 +288,37 @@ impl ClientSession {
         let Some(path) = self.paths.live.get_mut(&id) else {
             return;
         };
-        let late = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
-        if late(path.dial_deadline) {
-            return self.end_path(cx, id, PathPhase::Dead, code::PATH_ENDED);
+        if let Some(dial) = path.dial {
+            return self.on_dial_timeout(cx, id, dial);
         }
-        if late(path.retire_deadline) {
+        if path.retire_deadline.is_some_and(|at| at <= now) {
             return self.end_path(cx, id, PathPhase::Retired, code::PATH_ENDED);
         }
         path.silence_max = silence_max;
         match path.liveness.on_timeout(now, silence_max) {
             Verdict::Wait => {}
             Verdict::Probe => {
-                // Perhaps it is us who are cut off: then the primary is silent too [PATH-7].
-                self.outputs.push_back(Output::Probe(id));
-                self.outputs.push_back(Output::Probe(PathId::PRIMARY));
+                // Perhaps it is us who are cut off: then everybody is silent. The primary alone could
+                // not tell: it may be slow, or on its way out itself [PATH-7].
+                let witnesses = [Some(id), Some(PathId::PRIMARY), self.witness(id)];
+                let probes = witnesses.into_iter().flatten().map(Output::Probe);
+                self.outputs.extend(probes);
             }
             Verdict::Dead => {
                 tracing::info!(path = %id, "secondary fell silent");
                 self.end_path(cx, id, PathPhase::Dead, code::PATH_ENDED);
             }
         }
+    }
+
+    /// Another secondary that can tell whether it is us who are cut off: one that is not suspected
+    /// itself, if there is one.
+    fn witness(&self, suspect: PathId) -> Option<PathId> {
+        let others = self.paths.live.iter();
+        others
+            .filter(|&(&id, path)| id != suspect && path.is_active())
+            .min_by_key(|(_, path)| path.liveness.is_suspect())
+            .map(|(&id, _)| id)
     }
 
     /// The silence that kills a path: never below three probe timeouts [PATH-6].
@@ -398,9 +332,10 @@ impl ClientSession {
 
     /// The next deadline of any path.
     pub(super) fn path_deadline(&self) -> Option<Instant> {
+        let dial_deadline = self.config.client.dial.dial_deadline;
         let deadlines = |path: &ClientPath| {
             [
-                path.dial_deadline,
+                path.dial.map(|dial| dial.deadline(dial_deadline)),
                 path.retire_deadline,
                 path.start_deadline,
                 path.progress_due,
@@ -414,7 +349,7 @@ impl ClientSession {
     }
 }
 
-fn path_status(path: PathId, state: PathStatusState) -> ControlFrame {
+pub(super) fn path_status(path: PathId, state: PathStatusState) -> ControlFrame {
     ControlFrame::PathStatus(PathStatus { path, state })
 }
 

@@ -1,7 +1,7 @@
 //! Segments as they arrive at a client: whose bytes they are, and whether they may be.
 //!
-//! Owns the inbound carriers. Every byte is checked against a grant of its path and the credit
-//! before it reaches a stream [SEG-5].
+//! Owns the inbound carriers. Every byte is checked against a grant of its path, the length of a
+//! segment [SEG-10] and the credit before it reaches a stream [SEG-5].
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -217,6 +217,10 @@ impl ClientSession {
                 landed.violation = Some(outside(header, stream));
                 return ControlFlow::Break(());
             };
+            if placed.end() - header.offset > SegmentHeader::BODY_MAX {
+                landed.violation = Some(Violation::ExcessiveLoad("bytes of a segment"));
+                return ControlFlow::Break(());
+            }
             // Judged by what was given, told or not [FLOW-8].
             if placed.end() > credit {
                 landed.violation = Some(Violation::FlowControl(stream));

@@ -87,11 +87,11 @@ impl Grants {
         grants.any(|given| given.is_draining || given.extent.is_open())
     }
 
-    fn live(&self, stream: StreamId) -> Vec<GrantId> {
-        let live = |given: &Given| given.stream == stream && !given.is_draining;
+    /// Those of these grants that are not taken back.
+    fn live(&self, wanted: impl Fn(&Given) -> bool) -> Vec<GrantId> {
         self.table
             .iter()
-            .filter(|(_, given)| live(given))
+            .filter(|(_, given)| wanted(given) && !given.is_draining)
             .map(|(&grant, _)| grant)
             .collect()
     }
@@ -305,7 +305,14 @@ impl PrimarySession {
 
     /// Takes back every grant of a stream.
     pub(super) fn revoke_stream(&mut self, stream: StreamId, carriers: &mut dyn Carriers) {
-        for grant in self.grants.live(stream) {
+        for grant in self.grants.live(|given| given.stream == stream) {
+            self.drain(grant, carriers);
+        }
+    }
+
+    /// Takes back every grant of a path.
+    pub(super) fn revoke_path(&mut self, path: PathId, carriers: &mut dyn Carriers) {
+        for grant in self.grants.live(|given| given.path == path) {
             self.drain(grant, carriers);
         }
     }

@@ -3,8 +3,9 @@
 //! Owns the table of paths, the keys that seal orders for them, and how fast they are. Never sees a
 //! range.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use super::PrimarySession;
 use crate::carrier::{Carriers, Now};
@@ -24,6 +25,8 @@ const SERVER_NAME_MAX_BYTES: usize = 255;
 pub(super) struct Paths {
     table: BTreeMap<PathId, Path>,
     next: u64,
+    /// Retired paths that have not ended, and when their grants are taken back.
+    retiring: VecDeque<(Instant, PathId)>,
     join_key_thumbprint: [u8; 32],
 }
 
@@ -75,6 +78,7 @@ impl Paths {
         Self {
             table: BTreeMap::new(),
             next: PathId::PRIMARY.0 + 1,
+            retiring: VecDeque::new(),
             join_key_thumbprint,
         }
     }
@@ -99,6 +103,16 @@ impl Paths {
             .iter()
             .filter(|(_, path)| path.is_active())
             .map(|(&id, path)| (id, path))
+    }
+
+    /// When something of a retired path is to be taken back.
+    pub(super) fn retire_deadline(&self) -> Option<Instant> {
+        self.retiring.front().map(|&(at, _)| at)
+    }
+
+    fn pop_overdue(&mut self, now: Instant) -> Option<PathId> {
+        self.retire_deadline().filter(|&at| at <= now)?;
+        self.retiring.pop_front().map(|(_, path)| path)
     }
 
     /// Forgets the oldest paths that have ended.
@@ -168,8 +182,8 @@ impl PrimarySession {
         Ok(path)
     }
 
-    /// Gives a path no more grants. Those that it has are finished, or lost when the client's
-    /// `retire_max` has passed; then the client closes it.
+    /// Gives a path no more grants. Those that it has are finished, or taken back when `retire_max` has
+    /// passed; then the client closes it.
     pub(crate) fn retire_path(
         &mut self,
         now: Now,
@@ -178,12 +192,22 @@ impl PrimarySession {
     ) -> Result<(), Misuse> {
         self.desk.check_open()?;
         self.paths.usable(path)?.phase = PathPhase::Retiring;
+        let deadline = now.monotonic + self.desk.config().retire_max;
+        self.paths.retiring.push_back((deadline, path));
         tracing::debug!(session = %self.desk.session, %path, "path retiring");
         self.desk
             .send(&ControlFrame::RetirePath(RetirePath { path }), carriers);
         self.plans.mark_all();
         self.deal(now, carriers);
         Ok(())
+    }
+
+    /// Takes back what retired paths have not brought in time [PATH-8].
+    pub(super) fn on_retire_deadlines(&mut self, now: Instant, carriers: &mut dyn Carriers) {
+        while let Some(path) = self.paths.pop_overdue(now) {
+            tracing::debug!(session = %self.desk.session, %path, "retired path is late");
+            self.revoke_path(path, carriers);
+        }
     }
 
     /// The secondaries, ended ones included as far as `path_history_max` goes.
@@ -225,6 +249,7 @@ impl PrimarySession {
         };
         found.phase = phase;
         if phase.has_ended() {
+            self.paths.retiring.retain(|&(_, other)| other != path);
             self.paths
                 .bound_history(self.desk.config().path_history_max);
         }

@@ -6,12 +6,14 @@
 //! | `cursor` | one write cursor, holes, open grants and the end of a stream |
 //! | `credit` | windows, budgets, carriers and control under load |
 //! | `grants` | the life of a grant between three ends |
+//! | `dials` | connections that replace others, and how many there may be |
 //! | `paths` | dialling, joining, silence and retirement |
 //! | `ends` | stop, reset, final sizes and closing, with bytes on their way |
 //! | `trust` | forged orders, replays, and copies that differ |
 
 mod credit;
 mod cursor;
+mod dials;
 mod ends;
 mod grants;
 mod paths;

@@ -1,5 +1,7 @@
 //! Paths, grants and raw messages.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::bench::{Bench, MASTER, PIN, SESSION, range};
@@ -136,6 +138,50 @@ fn a_retired_path_gets_nothing_more_and_keeps_what_it_has() {
         bench.events(),
         [done, PrimaryEvent::Path(PathEvent::Retired(path))]
     );
+}
+
+/// [PATH-8]
+#[test]
+fn what_a_retired_path_does_not_bring_in_time_is_taken_back() {
+    let mut bench = Bench::new();
+    let (path, other) = (bench.path(), bench.path());
+    let stream = bench.aggregated(MIB);
+    let grant = bench
+        .delegate(stream, range(0, 10), path)
+        .expect("delegated");
+    bench
+        .delegate(stream, range(10, 20), other)
+        .expect("delegated");
+    assert_eq!(bench.session.poll_timeout(), None);
+    bench
+        .session
+        .retire_path(bench.now, path, &mut bench.quic)
+        .expect("retired");
+    bench.frames();
+    let retire_max = Config::default().server.retire_max;
+    let deadline = bench.now.monotonic + retire_max;
+    assert_eq!(bench.session.poll_timeout(), Some(deadline));
+    bench.pass(retire_max - Duration::from_millis(1));
+    bench.input(Input::Timeout);
+    assert_eq!(bench.frames(), []);
+    bench.pass(Duration::from_millis(1));
+    bench.input(Input::Timeout);
+    let revoke = ControlFrame::Revoke(Revoke { grant, end: 0 });
+    assert_eq!(bench.frames(), [revoke], "of this path alone");
+    assert_eq!(bench.session.poll_timeout(), None);
+}
+
+/// [PATH-8]
+#[test]
+fn a_retired_path_that_ends_in_time_is_waited_for_no_longer() {
+    let mut bench = Bench::new();
+    let path = bench.path();
+    bench
+        .session
+        .retire_path(bench.now, path, &mut bench.quic)
+        .expect("retired");
+    bench.path_status(path, PathStatusState::Retired);
+    assert_eq!(bench.session.poll_timeout(), None);
 }
 
 /// [AGG-1]

@@ -590,3 +590,24 @@ fn random_frames_and_segments_never_panic() {
         });
     }
 }
+
+/// [SEG-10]
+#[test]
+fn a_segment_without_end() {
+    let mut setup = Setup::default();
+    setup.config.client.stream_window_bytes = 4 << 20;
+    setup.config.client.session_window_bytes = 4 << 20;
+    let mut scene = scene_with(setup);
+    let from = HONEST.1;
+    let most = from + SegmentHeader::BODY_MAX;
+    let wide = (from, from + 2 * SegmentHeader::BODY_MAX);
+    let grant = scene.world.delegate(scene.stream, wide, scene.hand.path);
+    scene.size = wide.1;
+    scene.world.settle();
+    let (hand, stream) = (&scene.hand, scene.stream);
+    hand.write(&mut scene.world, grant, stream, (from, most));
+    scene.world.settle();
+    assert_eq!(hand.down(&mut scene.world), None);
+    hand.write(&mut scene.world, grant, stream, (from, most + 1));
+    scene.assert_costs_path(code::EXCESSIVE_LOAD);
+}

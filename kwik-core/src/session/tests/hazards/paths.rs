@@ -66,6 +66,24 @@ fn orders_before_the_join_wait_for_it() {
     });
 }
 
+/// Work that waits for a dial is no reason to suspect the path of silence, not even when some of it was
+/// answered already.
+#[test]
+fn a_path_that_is_dialled_is_not_suspected_of_silence() {
+    let mut setup = Setup::default();
+    setup.config.client.outbox_bytes_max = 100;
+    let mut world = setup.build();
+    world.settle();
+    world.sites[1].dials = DialFate::AcceptAfter(Duration::from_secs(3));
+    let path = world.add_path(1);
+    let stream = world.open_stream();
+    for start in [0, 1000, 2000] {
+        world.delegate(stream, (start, start + 1000), path);
+    }
+    world.advance(Duration::from_secs(4));
+    assert!(is_active(&mut world, path));
+}
+
 /// A dial that fails answers the grants that waited for it.
 #[test]
 fn grants_that_wait_for_a_failed_dial_are_lost() {
@@ -181,6 +199,53 @@ fn a_secondary_that_falls_silent_is_dead_in_time() {
         [Err((LostReason::Path, _))]
     ));
     assert!(is_active(&mut world, OTHER));
+}
+
+/// [PATH-7]: the primary is slow or idle, and one secondary dies: another one bears witness.
+#[test]
+fn a_dead_secondary_is_found_while_the_primary_is_silent() {
+    let mut world = joined();
+    let stream = world.open_stream();
+    world.secondary(1, |s, _| s.service = Service::Ignore);
+    let grant = world.delegate(stream, (0, 5000), PATH);
+    world.settle();
+    let slow = world.hold(PathId::PRIMARY, Side::Client, What::All);
+    world.crash(1);
+    world.advance(Duration::from_secs(3));
+    assert!(was_told(&mut world, PathEvent::Dead(PATH)));
+    assert!(is_active(&mut world, OTHER));
+    world.lift(slow);
+    world.settle();
+    assert!(matches!(
+        fates(&mut world, grant)[..],
+        [Err((LostReason::Path, _))]
+    ));
+    assert_open(&mut world);
+}
+
+/// [PATH-7]: one that is suspected itself is asked only if there is no other.
+#[test]
+fn of_two_dead_secondaries_neither_hides_the_other() {
+    let mut world = Setup {
+        secondaries: 3,
+        ..Setup::default()
+    }
+    .joined();
+    let stream = world.open_stream();
+    for (site, path) in [(1, PATH), (2, OTHER)] {
+        world.secondary(site, |s, _| s.service = Service::Ignore);
+        let start = site as u64 * 5000;
+        world.delegate(stream, (start, start + 5000), path);
+    }
+    world.settle();
+    world.hold(PathId::PRIMARY, Side::Client, What::All);
+    world.crash(1);
+    world.crash(2);
+    world.advance(Duration::from_secs(3));
+    for path in [PATH, OTHER] {
+        assert!(was_told(&mut world, PathEvent::Dead(path)), "{path}");
+    }
+    assert!(is_active(&mut world, PathId(3)));
 }
 
 #[test]
@@ -365,13 +430,13 @@ fn the_end_of_a_path_is_told_before_its_grants_are_lost() {
     );
 }
 
-/// A server that accepts the connection and never the join costs the dial's deadline [PATH-5].
+/// A server that accepts every connection and never the join costs three deadlines [PATH-5].
 #[test]
 fn a_join_that_is_never_answered_fails_with_the_dial() {
     let mut world = connected();
     world.sites[1].scripted = true;
     let path = world.add_path(1);
-    world.advance(Duration::from_secs(9));
+    world.advance(Duration::from_secs(29));
     assert!(!was_told(&mut world, PathEvent::Dead(path)));
     world.advance(Duration::from_secs(2));
     assert!(was_told(&mut world, PathEvent::Dead(path)));

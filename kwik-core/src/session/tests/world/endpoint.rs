@@ -65,7 +65,8 @@ impl World {
             Role::Secondary(app)
                 if actor.site == Some(site) && app.key == key && !app.session.is_closed() =>
             {
-                Some((other, app.session.has_accepted_command()))
+                let stays = other > id || app.session.has_accepted_command();
+                Some((other, stays))
             }
             Role::Client(_)
             | Role::Greeting(_)
@@ -237,10 +238,12 @@ impl World {
     }
 
     pub(super) fn close(&mut self, id: ActorId, path: PathId, code: u64) {
-        if !matches!(code, code::NO_ERROR | code::ENDED | code::PATH_ENDED) {
+        let actor = &mut self.actors[id.0];
+        // Whoever hears no first frame shows the door and blames nobody: the frame may be lost.
+        let in_vain = code == code::UNEXPECTED && matches!(actor.role, Role::Greeting(_));
+        if !in_vain && !matches!(code, code::NO_ERROR | code::ENDED | code::PATH_ENDED) {
             self.blamed.push(code);
         }
-        let actor = &mut self.actors[id.0];
         actor.dialing.remove(&path);
         if let Some(conn) = actor.paths.remove(&path) {
             self.net.close(conn, actor.side, code);

@@ -217,3 +217,28 @@ fn a_final_size_in_the_aggregate_counts_as_one() {
     HandPrimary::final_size(&mut world, STREAM, 6);
     assert_costs_session(world, code::FINAL_SIZE);
 }
+
+/// [SEG-10]
+#[test]
+fn a_segment_of_the_primary_has_an_end() {
+    let mut setup = Setup {
+        scripted_primary: true,
+        ..Setup::default()
+    };
+    setup.config.client.stream_window_bytes = 4 << 20;
+    setup.config.client.session_window_bytes = 4 << 20;
+    let mut world = setup.build();
+    HandPrimary::welcome(&mut world);
+    let stream = HandPrimary::open_stream(&mut world);
+    HandPrimary::aggregate(&mut world, stream, 0);
+    HandPrimary::segment(&mut world, stream, (0, SegmentHeader::BODY_MAX));
+    assert_goes_on(&mut world);
+    assert_eq!(world.read_to(stream), SegmentHeader::BODY_MAX);
+    let from = 2 * SegmentHeader::BODY_MAX;
+    HandPrimary::segment(
+        &mut world,
+        stream,
+        (from, from + SegmentHeader::BODY_MAX + 1),
+    );
+    assert_costs_session(world, code::EXCESSIVE_LOAD);
+}

@@ -1,0 +1,174 @@
+//! How a secondary path of a client comes about: whose turn it is to be dialled, the connections that
+//! are tried for it, and the join.
+//!
+//! Owns nothing: a dial stands with its path in the table of `paths`.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::ClientSession;
+use super::paths::path_status;
+use crate::carrier::Output;
+use crate::error::{Violation, code};
+use crate::event::{ClientEvent, PathEvent};
+use crate::ids::{CarrierId, PathId};
+use crate::path::PathPhase;
+use crate::path::redial::{Dial, DialVerdict};
+use crate::session::Cx;
+use crate::session::control::ControlChannel;
+use crate::wire::{ControlFrame, Join, PathStatusState};
+
+impl ClientSession {
+    /// The first address that may be dialled [PATH-2].
+    pub(super) fn permitted(&self, addrs: &[SocketAddr]) -> Option<SocketAddr> {
+        let primary = self.primary.target.addr.ip();
+        addrs
+            .iter()
+            .copied()
+            .find(|&addr| self.config.client.dial.permits(primary, addr))
+    }
+
+    /// Starts waiting dials, as many as the policy allows at once. A path for which there were too
+    /// many lately is dead [PATH-4].
+    pub(super) fn dial_next(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now.monotonic;
+        while let Some(id) = self.next_to_dial() {
+            if self.begin_connection(now, id) {
+                if let Some(path) = self.paths.get_mut(id) {
+                    path.dial = Some(Dial::new(now));
+                }
+            } else {
+                self.bury(cx, id, PathPhase::Dead);
+            }
+        }
+    }
+
+    fn next_to_dial(&self) -> Option<PathId> {
+        let live = &self.paths.live;
+        let dialing = live.values().filter(|path| path.dial.is_some()).count();
+        if dialing >= self.config.client.dial.dials_max {
+            return None;
+        }
+        live.iter()
+            .find(|(_, path)| path.state.phase() == PathPhase::Dialing && path.dial.is_none())
+            .map(|(&id, _)| id)
+    }
+
+    /// Begins a connection for a path; false if there were too many lately. One that there is comes
+    /// to its end by that.
+    fn begin_connection(&mut self, now: Instant, id: PathId) -> bool {
+        let Some(path) = self.paths.live.get(&id) else {
+            return false;
+        };
+        let (addr, policy) = (path.target.addr, &self.config.client.dial);
+        if !self.paths.rate.admit(now, addr, policy) {
+            tracing::info!(path = %id, %addr, "too many dials in a minute");
+            return false;
+        }
+        tracing::debug!(path = %id, %addr, "dialling a secondary");
+        self.outputs.push_back(Output::Dial {
+            path: id,
+            target: path.target.clone(),
+        });
+        true
+    }
+
+    /// Something came on a connection that is being dialled. True if that says nothing beyond the
+    /// dial: before its handshake is done, anybody on the way could have sent it [ERR-1].
+    pub(super) fn on_dial_heard(&mut self, now: Instant, heard: PathId) -> bool {
+        let Some(path) = self.paths.get_mut(heard) else {
+            return false;
+        };
+        if let Some(dial) = &mut path.dial {
+            dial.on_heard(now);
+        }
+        path.state.phase() == PathPhase::Dialing
+    }
+
+    /// The time of a dial, or of its connection, is over [PATH-5].
+    pub(super) fn on_dial_timeout(&mut self, cx: &mut Cx<'_>, id: PathId, dial: Dial) {
+        let now = cx.now.monotonic;
+        match dial.on_timeout(now, self.config.client.dial.dial_deadline) {
+            DialVerdict::Wait => {}
+            DialVerdict::Redial => self.redial(cx, id),
+            DialVerdict::Failed => {
+                tracing::info!(path = %id, "dial failed");
+                self.end_path(cx, id, PathPhase::Dead, code::PATH_ENDED);
+            }
+        }
+    }
+
+    /// A fresh connection takes the place of the one that is silent, which is closed by that
+    /// [JOIN-7]. Nothing of it counts any more, and what waits for the path goes on waiting.
+    fn redial(&mut self, cx: &mut Cx<'_>, id: PathId) {
+        let now = cx.now.monotonic;
+        if !self.begin_connection(now, id) {
+            return self.end_path(cx, id, PathPhase::Dead, code::PATH_ENDED);
+        }
+        // Its carriers have names that those of the next connection will have too.
+        self.drop_segments_of(id);
+        let Some(path) = self.paths.live.get_mut(&id) else {
+            return;
+        };
+        let awaited = path.state.on_redial();
+        debug_assert!(awaited, "a path that is dialled has not joined");
+        if let Some(control) = path.control.take() {
+            self.stats.ended_control_bytes += control.bytes();
+        }
+        if let Some(dial) = &mut path.dial {
+            dial.on_redial(now);
+        }
+    }
+
+    /// The connection to a secondary stands: ask to join [JOIN-2].
+    pub(super) fn on_secondary_up(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: PathId,
+        control: CarrierId,
+        exporter: &[u8; 32],
+    ) {
+        let Some(session) = self.primary.session_id else {
+            return;
+        };
+        let Some(path) = self.paths.get_mut(id) else {
+            return;
+        };
+        if !path.state.on_connected() {
+            return;
+        }
+        let join = Join {
+            session,
+            path: id,
+            ticket: path.ticket.clone(),
+            join_key: self.join_key.public_key(),
+            proof: self.join_key.prove(exporter, &path.ticket),
+        };
+        let mut channel = ControlChannel::new(control);
+        channel.send(&ControlFrame::Join(join), cx.carriers);
+        tracing::debug!(path = %id, "asking a secondary to let us join");
+        path.control = Some(channel);
+    }
+
+    /// JOINED: the path is in use from now on.
+    pub(super) fn on_joined(&mut self, cx: &mut Cx<'_>, id: PathId) -> Result<(), Violation> {
+        let Some(path) = self.paths.get_mut(id) else {
+            return Ok(());
+        };
+        if !path.state.on_joined() {
+            return Err(Violation::Unexpected("JOINED"));
+        }
+        tracing::info!(path = %id, "secondary joined");
+        path.dial = None;
+        path.waiting_bytes = 0;
+        let waiting = std::mem::take(&mut path.waiting);
+        self.events
+            .push_back(ClientEvent::Path(PathEvent::Active(id)));
+        self.send_primary(cx, &path_status(id, PathStatusState::Active));
+        for frame in waiting {
+            self.forward(cx, id, frame);
+        }
+        self.dial_next(cx);
+        Ok(())
+    }
+}

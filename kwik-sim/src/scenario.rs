@@ -7,6 +7,7 @@
 mod brief;
 mod draw;
 mod faults;
+pub mod presets;
 
 use std::fmt;
 use std::time::Duration;

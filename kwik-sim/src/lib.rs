@@ -18,6 +18,7 @@
 //! | [`stage`]    | worlds with a client and its servers, and a report of them    |
 //! | [`scenario`] | a world, and what befalls it, as data                         |
 //! | [`trial`]    | a scenario is lived through and judged                        |
+//! | [`shrink`]   | the smallest scenario that still fails                        |
 //! | [`outcome`]  | what came of a scenario, in words and exit codes              |
 
 // What a world is made of.
@@ -34,6 +35,7 @@ pub mod world;
 // Stories.
 pub mod outcome;
 pub mod scenario;
+pub mod shrink;
 pub mod stage;
 pub mod trial;
 

@@ -7,6 +7,7 @@ mod forgery;
 mod goodput;
 mod isolation;
 mod raw;
+mod regressions;
 mod scenarios;
 
 use std::time::Duration;

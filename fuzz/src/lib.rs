@@ -5,6 +5,8 @@
 
 mod aggregate;
 mod codec;
+mod scenario;
 
 pub use aggregate::aggregate_diff;
 pub use codec::codec;
+pub use scenario::pair_script;

@@ -21,6 +21,7 @@
 //! | [`atlas`]    | what must come of a scenario                                  |
 //! | [`oracle`]   | what must hold at every moment: the invariants                |
 //! | [`trial`]    | a scenario is lived through and judged                        |
+//! | [`shrink`]   | the smallest scenario that still fails                        |
 //! | [`outcome`]  | what came of a scenario, in words and exit codes              |
 //! | [`words`]    | scenarios, faults and quantities in words                     |
 //! | [`capture`]  | panics and error events inside a trial                        |
@@ -56,6 +57,7 @@ pub mod atlas;
 pub mod oracle;
 pub mod outcome;
 pub mod scenario;
+pub mod shrink;
 pub mod stage;
 pub mod standin;
 pub mod swarm;

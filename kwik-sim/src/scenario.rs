@@ -7,6 +7,7 @@
 mod brief;
 mod draw;
 mod faults;
+pub mod presets;
 
 use std::fmt;
 use std::time::Duration;
@@ -114,7 +115,7 @@ pub struct Fault {
 }
 
 /// When a fault comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum When {
     /// So long after the world began.
     Time(#[serde(with = "humantime_serde")] Duration),

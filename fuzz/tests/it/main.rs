@@ -13,6 +13,11 @@ fn the_reassembly_holds_for_its_corpus() {
     replay("aggregate_diff", kwik_fuzz::aggregate_diff);
 }
 
+#[test]
+fn whole_worlds_hold_for_their_corpus() {
+    replay("pair_script", kwik_fuzz::pair_script);
+}
+
 /// Runs a target on its inputs, on cuts of them, and with single bytes changed.
 fn replay(target: &str, run: fn(&[u8])) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))

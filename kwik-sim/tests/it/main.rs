@@ -8,6 +8,7 @@ mod goodput;
 mod isolation;
 mod network;
 mod raw;
+mod regressions;
 mod scenarios;
 
 use std::time::Duration;

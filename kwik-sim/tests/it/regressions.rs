@@ -1,0 +1,42 @@
+//! Scenarios that failed once.
+//!
+//! Each is what a failure was shrunk to, with the failure in words above it. The text is the scenario:
+//! it means the same however scenarios are drawn from seeds.
+
+use kwik_sim::crypto::CryptoMode;
+use kwik_sim::{Scenario, trial};
+
+/// Lives the scenario through, with each kind of protection; nothing may be wrong with it.
+fn assert_clean(text: &str) {
+    let scenario = Scenario::from_text(text).expect("the text of a scenario");
+    assert!(scenario.is_coherent(), "somebody is missing in {text}");
+    for crypto in [CryptoMode::Null, CryptoMode::Rustls] {
+        let outcome = trial::run(&scenario, crypto);
+        if let Some(failure) = outcome.failure {
+            panic!("{crypto:?}: {failure}\n{text}");
+        }
+    }
+}
+
+/// livelock: the world stands still at 31.2 ms (a reader that was to rest before its first byte never
+/// did, and was woken for it without end)
+#[test]
+fn a_reader_may_rest_before_its_first_byte() {
+    assert_clean(
+        r##"(
+            seed: 149,
+            asks: [
+                (
+                    request: (bytes: 1, answer_on: OwnStream),
+                    pace: Rest(after: 0, length: "100ms"),
+                ),
+            ],
+        )"##,
+    );
+}
+
+#[test]
+#[should_panic(expected = "the text of a scenario")]
+fn what_is_no_scenario_is_not_clean() {
+    assert_clean("(seed: 1)");
+}

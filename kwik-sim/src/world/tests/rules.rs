@@ -8,6 +8,7 @@ use kwik_core::Config;
 use kwik_core::event::Event;
 
 use super::*;
+use crate::crypto::CryptoMode;
 use crate::host::{App, Hosted, Unrest};
 
 #[test]
@@ -226,9 +227,12 @@ fn an_alarm_that_is_due_at_once_is_no_fault_unless_it_never_ends() {
         let left = Rc::new(Cell::new(alarms));
         let app = Rc::clone(&left);
         let mut world = World::new(1);
-        let program = KwikNode::program(Arc::new(Config::default()), None, move || {
-            Alarmed(Rc::clone(&app))
-        });
+        let program = KwikNode::program(
+            Arc::new(Config::default()),
+            None,
+            CryptoMode::Null,
+            move || Alarmed(Rc::clone(&app)),
+        );
         let host = world.add_host(program);
         world.run_for(MS);
         // Acting as the program makes it due as well.

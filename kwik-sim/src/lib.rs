@@ -14,6 +14,7 @@
 //! | [`link`]     | one direction of the network between two hosts                |
 //! | [`host`]     | the joint between a host and the program on it                |
 //! | [`app`]      | the applications: a reader, a primary, a secondary            |
+//! | [`raw`]      | a peer that speaks QUIC and keeps no rule of KWIK             |
 //! | [`world`]    | hosts, links, and the order in which things happen            |
 //! | [`stage`]    | worlds with a client and its servers, and a report of them    |
 //! | [`scenario`] | a world, and what befalls it, as data                         |
@@ -30,6 +31,7 @@ pub mod rng;
 // The world and its inhabitants.
 pub mod app;
 pub mod host;
+pub mod raw;
 pub mod world;
 // Stories.
 pub mod outcome;

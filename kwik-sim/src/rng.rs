@@ -23,6 +23,8 @@ pub enum Purpose {
     Content,
     /// Choices of a scenario: when something happens.
     Schedule,
+    /// Choices of a hostile secondary.
+    Hostility,
 }
 
 /// A stream of draws.

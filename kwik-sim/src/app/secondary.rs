@@ -8,6 +8,7 @@ use kwik_core::ids::{GrantId, SegmentId, SessionHandle, StreamId};
 use kwik_core::wire::Extent;
 use serde::{Deserialize, Serialize};
 
+use super::Hostility;
 use super::source::{Pumped, Source};
 use crate::content::Content;
 use crate::host::{App, Hosted};
@@ -21,7 +22,7 @@ pub struct SecondarySpec {
     pub conduct: Conduct,
 }
 
-/// How a secondary behaves, as far as the endpoint's calls let it.
+/// How a secondary behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Conduct {
     /// It writes what it is granted; so many bytes if it is left to choose.
@@ -35,6 +36,9 @@ pub enum Conduct {
     Mute,
     /// It writes other bytes than the content has.
     Lies,
+    /// It breaks the protocol, which no endpoint lets anybody do: another program runs in its place
+    /// ([`Hostility::program`]).
+    Hostile(Hostility),
 }
 
 impl Conduct {
@@ -140,7 +144,7 @@ impl Secondary {
         let (content, open_bytes) = match self.spec.conduct {
             Conduct::Honest { open_bytes } => (self.spec.content, open_bytes),
             Conduct::Lies => (self.spec.content.forged(), 0),
-            Conduct::Mute => return,
+            Conduct::Mute | Conduct::Hostile(_) => return,
             Conduct::Refuses(code) => {
                 // It may have been revoked meanwhile.
                 let _ = secondary.refuse_grant(grant, code);

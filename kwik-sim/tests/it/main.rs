@@ -5,8 +5,8 @@ mod determinism;
 mod faults;
 mod forgery;
 mod goodput;
+mod hostile;
 mod isolation;
-mod raw;
 mod scenarios;
 
 use std::time::Duration;

@@ -148,10 +148,13 @@ impl Setting {
     }
 
     fn client_program(&self) -> Program {
+        let content = Content::new(self.seed);
+        let has_a_liar = self.secondaries.contains(&Conduct::Lies);
         let spec = ReaderSpec {
             server: self.dial_target(),
             asks: self.asks.clone(),
-            content: Content::new(self.seed),
+            content,
+            forged: has_a_liar.then(|| content.forged()),
         };
         let config = Arc::new(self.config.clone());
         KwikNode::program(config, None, move || Reader::new(spec.clone()))

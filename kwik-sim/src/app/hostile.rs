@@ -4,7 +4,7 @@
 //! ([`Hostility::consequence`]). It joins like an honest one, understands what it is told, and writes
 //! the right bytes for its grants until the moment comes. It has the identity of its host, so that
 //! the client has every reason to believe it; what the endpoint would never do it does with a
-//! [`RawPeer`](crate::raw::RawPeer).
+//! [`RawPeer`].
 
 mod deeds;
 mod grants;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use kwik_core::error::{CloseReason, StreamError};
 use kwik_core::event::{Event, EventKind, SecondaryEvent};
 use kwik_core::ids::{GrantId, SegmentId, SessionHandle, StreamId};
+use kwik_core::ranges::RangeSet;
 use kwik_core::wire::Extent;
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +61,7 @@ pub struct Secondary {
     sessions: BTreeMap<SessionHandle, BTreeMap<GrantId, Work>>,
     grants: u64,
     granted_bytes: u64,
+    granted: BTreeMap<StreamId, RangeSet>,
     commands: Vec<Vec<u8>>,
     raw: Vec<Vec<u8>>,
     closed: Vec<CloseReason>,
@@ -83,6 +85,7 @@ impl Secondary {
             sessions: BTreeMap::new(),
             grants: 0,
             granted_bytes: 0,
+            granted: BTreeMap::new(),
             commands: Vec::new(),
             raw: Vec::new(),
             closed: Vec::new(),
@@ -100,6 +103,12 @@ impl Secondary {
     #[must_use]
     pub fn granted_bytes(&self) -> u64 {
         self.granted_bytes
+    }
+
+    /// The ranges of a stream that it was granted so far, in whatever session.
+    #[must_use]
+    pub fn granted(&self, stream: StreamId) -> RangeSet {
+        self.granted.get(&stream).cloned().unwrap_or_default()
     }
 
     /// Grants that it was given so far.
@@ -237,6 +246,8 @@ impl App for Secondary {
                 if let Extent::Fixed(range) = extent {
                     self.granted_bytes += range.len();
                 }
+                let granted = self.granted.entry(remote_stream_id).or_default();
+                granted.insert(extent.range());
                 self.commands.push(command.to_vec());
                 self.on_grant(host, session, (grant, remote_stream_id, extent));
             }

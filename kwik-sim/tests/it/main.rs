@@ -7,6 +7,7 @@ mod forgery;
 mod goodput;
 mod hostile;
 mod isolation;
+mod liar;
 mod scenarios;
 
 use std::time::Duration;

@@ -10,9 +10,17 @@ use crate::clock::Moment;
 
 const EXPORTER_LABEL: &[u8] = b"EXPORTER-kwik/1-join";
 
-/// A unidirectional carrier that a script has opened.
+/// A carrier that a script has opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Carrier(StreamId);
+
+impl Carrier {
+    /// The id that QUIC gives it.
+    #[must_use]
+    pub fn id(self) -> u64 {
+        VarInt::from(self.0).into_inner()
+    }
+}
 
 /// How a segment ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,11 +83,6 @@ impl<'a> Line<'a> {
         self.connection
             .close(self.moment.now.monotonic, code, Bytes::new());
     }
-
-    /// Whether the other end lets this one open a bidirectional stream.
-    pub fn can_open_bidi(&mut self) -> bool {
-        self.connection.streams().open(Dir::Bi).is_some()
-    }
 }
 
 /// The control carrier.
@@ -114,8 +117,13 @@ impl Line<'_> {
     }
 }
 
-/// Segments.
+/// Other carriers.
 impl Line<'_> {
+    /// Opens a bidirectional carrier, if there is credit for one.
+    pub fn open_bidi(&mut self) -> Option<Carrier> {
+        self.connection.streams().open(Dir::Bi).map(Carrier)
+    }
+
     /// Opens a unidirectional carrier, if there is credit for one.
     pub fn open(&mut self) -> Option<Carrier> {
         self.connection.streams().open(Dir::Uni).map(Carrier)

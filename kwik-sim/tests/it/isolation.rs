@@ -60,7 +60,7 @@ fn header(grant: &Grant, offset: u64) -> SegmentHeader {
 
 #[test]
 fn it_can_open_no_application_stream() {
-    survives(|line, _| assert!(!line.can_open_bidi()));
+    survives(|line, _| assert_eq!(line.open_bidi(), None));
 }
 
 #[test]

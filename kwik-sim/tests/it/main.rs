@@ -6,6 +6,7 @@ mod faults;
 mod forgery;
 mod goodput;
 mod hostile;
+mod hostile_client;
 mod isolation;
 mod liar;
 mod scenarios;

@@ -80,7 +80,7 @@ impl Hostile {
             Hostility::FinsControl => line.end_control(End::Finish),
             Hostility::ResetsControl => line.end_control(End::Reset),
             Hostility::OpensBidi => {
-                assert!(!line.can_open_bidi(), "a client gives no credit for it");
+                assert_eq!(line.open_bidi(), None, "a client gives no credit for it");
             }
             Hostility::DoneUnknown | Hostility::RefusesUnknown | Hostility::UnknownGrant => {
                 self.name_unknown(line, grant);

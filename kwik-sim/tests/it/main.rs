@@ -7,6 +7,7 @@ mod forgery;
 mod goodput;
 mod hostile;
 mod hostile_client;
+mod hostile_primary;
 mod isolation;
 mod liar;
 mod scenarios;

@@ -15,6 +15,7 @@
 //! | [`link`]     | one direction of the network between two hosts                |
 //! | [`host`]     | the joint between a host and the program on it                |
 //! | [`app`]      | the applications: a reader, a primary, a secondary            |
+//! | [`raw`]      | a peer that speaks QUIC and keeps no rule of KWIK             |
 //! | [`world`]    | hosts, links, and the order in which things happen            |
 //! | [`stage`]    | worlds with a client and its servers, and a report of them    |
 //! | [`scenario`] | a world, and what befalls it, as data                         |
@@ -48,6 +49,7 @@ pub mod trace;
 // The world and its inhabitants.
 pub mod app;
 pub mod host;
+pub mod raw;
 pub mod world;
 // What is heard of it.
 pub mod capture;

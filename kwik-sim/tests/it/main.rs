@@ -5,9 +5,12 @@ mod determinism;
 mod faults;
 mod forgery;
 mod goodput;
+mod hostile;
+mod hostile_client;
+mod hostile_primary;
 mod isolation;
+mod liar;
 mod network;
-mod raw;
 mod regressions;
 mod scenarios;
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::CryptoMode;
+use crate::crypto::null::{NullCrypto, Trust};
+use crate::host::Birth;
+use crate::identity::Identity;
+use crate::rng::{Chance, Purpose};
 use kwik_core::crypto::ALPN;
-use kwik_sim::CryptoMode;
-use kwik_sim::crypto::null::{NullCrypto, Trust};
-use kwik_sim::host::Birth;
-use kwik_sim::identity::Identity;
-use kwik_sim::rng::{Chance, Purpose};
 use quinn_proto::crypto;
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
-use std::rc::Rc;
 use std::time::Instant;
 
 use kwik_core::wire::{ControlFrame, Joined};

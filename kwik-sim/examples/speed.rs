@@ -49,7 +49,10 @@ fn row(name: &str, live: impl Fn(CryptoMode, u64)) {
     println!("{name:20} {null:8.0} {rustls:8.0} {:8.2}", null / rustls);
 }
 
-#[expect(clippy::disallowed_methods, reason = "the real time is what is measured")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the real time is what is measured"
+)]
 fn seconds(work: impl FnOnce()) -> f64 {
     let start = Instant::now();
     work();

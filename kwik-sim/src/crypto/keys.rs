@@ -159,6 +159,3 @@ impl PacketKey for Tagger {
         INTEGRITY_LIMIT_PACKETS
     }
 }
-
-#[cfg(test)]
-mod tests;

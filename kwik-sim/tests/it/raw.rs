@@ -3,7 +3,7 @@
 //! Owns a quinn-proto endpoint, as a server or as a client, and a script that is told of each control
 //! frame. The codecs are kwik-core's own; everything else is up to the script.
 
-mod quic;
+pub(crate) mod quic;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

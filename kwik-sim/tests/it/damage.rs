@@ -26,7 +26,7 @@ struct BehindCard {
     datagrams: u64,
     damaged: u64,
     /// Retry packets that were sent.
-    retries: u64,
+    retries: Vec<Vec<u8>>,
 }
 
 impl BehindCard {
@@ -38,7 +38,7 @@ impl BehindCard {
                 damage_ppm,
                 datagrams: 0,
                 damaged: 0,
-                retries: 0,
+                retries: Vec::new(),
             })
         })
     }
@@ -80,7 +80,9 @@ impl Node for BehindCard {
     fn transmit(&mut self, moment: Moment, buf: &mut Vec<u8>) -> Option<Transmit> {
         let transmit = self.node.transmit(moment, buf)?;
         // Form, fixed bit and the type of a Retry (RFC 9000 §17.2.5).
-        self.retries += u64::from(buf[0] & 0xf0 == 0xf0);
+        if buf[0] & 0xf0 == 0xf0 {
+            self.retries.push(buf[..transmit.size].to_vec());
+        }
         let segment = transmit.segment_size.unwrap_or(transmit.size);
         for datagram in buf[..transmit.size].chunks_mut(segment) {
             // Segments of one burst have one length: what is cut off is garbled here.
@@ -167,11 +169,14 @@ impl App for Crowd {
     }
 }
 
-/// What became of a crowd: the Retry packets that it was sent, and the trace.
-fn throng(crypto: CryptoMode) -> (u64, u64) {
+/// What became of a crowd at a server whose wall clock is ahead: the Retry packets that it was sent,
+/// and the trace.
+fn throng(crypto: CryptoMode, ahead_seconds: i64) -> (Vec<Vec<u8>>, u64) {
     let mut setting = Setting::new(1, 1, 0);
     setting.crypto = crypto;
     let mut stage = stage(&setting, 0);
+    let primary = stage.primary;
+    stage.world.set_wall_clock_ahead(primary, ahead_seconds);
     let (config, target) = (Arc::new(setting.config.clone()), setting.dial_target());
     let crowd = move || Crowd {
         target: target.clone(),
@@ -183,15 +188,23 @@ fn throng(crypto: CryptoMode) -> (u64, u64) {
     stage.world.run_for(5 * SECOND);
     let crowd: &Crowd = stage.world.app(stage.client);
     assert_eq!((crowd.connected, crowd.closed), (CROWD, 0), "{crypto:?}");
-    let card: &BehindCard = stage.world.node(stage.primary);
-    (card.retries, stage.world.trace_hash())
+    let card: &BehindCard = stage.world.node(primary);
+    (card.retries.clone(), stage.world.trace_hash())
 }
 
 #[test]
 fn a_crowd_proves_its_addresses_and_comes_in_the_same_way_each_time() {
     for crypto in MODES {
-        let (retries, trace) = throng(crypto);
-        assert!(retries > 10, "{crypto:?}: {retries}");
-        assert_eq!(throng(crypto), (retries, trace), "{crypto:?}");
+        let (retries, trace) = throng(crypto, 0);
+        assert!(retries.len() > 10, "{crypto:?}: {}", retries.len());
+        assert_eq!(throng(crypto, 0).1, trace, "{crypto:?}");
     }
+}
+
+#[test]
+fn the_time_in_a_retry_is_that_of_the_world() {
+    let [now, later] = [0, 100].map(|ahead| throng(CryptoMode::Null, ahead).0);
+    assert_eq!(now, throng(CryptoMode::Null, 0).0);
+    assert_eq!(now.len(), later.len());
+    assert!(now.iter().zip(&later).all(|(now, later)| now != later));
 }

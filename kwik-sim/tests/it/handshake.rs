@@ -229,7 +229,18 @@ fn a_server_of_another_protocol_is_not_spoken_to() {
     let mut ends = Ends::of(client.expect("a name"), server.start_session(1, &params()));
     let error = ends.shake(|_, _| {}).expect_err("refused");
     assert_eq!(error.code, TransportErrorCode::crypto(120));
-    assert!(!ends.is_up());
+    assert_eq!(ends.turns.len(), 1, "the server has not answered");
+
+    // Nor one that answers for another protocol than it was asked for.
+    let mut ends = Ends::new(CryptoMode::Null, 1, 2);
+    let other = |flight, bytes: &mut Vec<u8>| {
+        if flight == 2 {
+            assert_eq!(&bytes[6..12], b"kwik/1");
+            bytes[6..12].copy_from_slice(b"kwik/2");
+        }
+    };
+    let error = ends.shake(other).expect_err("refused");
+    assert_eq!(error.code, TransportErrorCode::crypto(120));
 }
 
 #[test]
@@ -279,6 +290,26 @@ fn what_is_no_handshake_is_an_error_and_no_panic() {
         });
         assert!(shaken.is_err() || !ends.is_up(), "round {round}");
     }
+}
+
+#[test]
+fn a_message_without_end_is_not_waited_for() {
+    for crypto in MODES {
+        let mut ends = Ends::new(crypto, 1, 2);
+        // The kind of a ClientHello, and the greatest length.
+        let refused = ends.server.read_handshake(&[1, 0xff, 0xff, 0xff]);
+        assert!(refused.is_err(), "{crypto:?}");
+    }
+}
+
+#[test]
+fn a_message_that_is_longer_than_its_fields_is_refused() {
+    let mut ends = Ends::new(CryptoMode::Null, 1, 2);
+    let mut hello = Vec::new();
+    ends.client.write_handshake(&mut hello);
+    hello.push(0);
+    hello[3] += 1;
+    assert!(ends.server.read_handshake(&hello).is_err());
 }
 
 #[test]

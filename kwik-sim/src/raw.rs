@@ -4,7 +4,7 @@
 //! told what happens on it. The codecs are kwik-core's own; everything else is up to the script.
 
 mod line;
-mod quic;
+pub mod quic;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;

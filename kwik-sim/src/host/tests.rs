@@ -41,7 +41,10 @@ impl App for Dialler {
 
 fn dialler(is_keen: bool) -> Program {
     let session = None;
-    KwikNode::program(Arc::default(), None, move || Dialler { is_keen, session })
+    KwikNode::program(Arc::default(), None, CryptoMode::Null, move || Dialler {
+        is_keen,
+        session,
+    })
 }
 
 #[test]

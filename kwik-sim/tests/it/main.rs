@@ -1,10 +1,12 @@
 //! Whole lives of simulated worlds: what the system promises, seen from the applications.
 
 mod api;
+mod damage;
 mod determinism;
 mod faults;
 mod forgery;
 mod goodput;
+mod handshake;
 mod hostile;
 mod hostile_client;
 mod hostile_primary;

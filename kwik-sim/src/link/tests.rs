@@ -175,6 +175,29 @@ fn faults_together_do_to_each_datagram_what_each_does_alone() {
 }
 
 #[test]
+fn no_two_faults_share_their_draws() {
+    let hits = FAULTS.map(|fault| {
+        let hit = |(at, seen): (usize, Seen)| (seen != Seen::default()).then_some(at);
+        seen(&[fault])
+            .into_iter()
+            .enumerate()
+            .filter_map(hit)
+            .collect::<Vec<_>>()
+    });
+    for (one, fault) in hits.iter().enumerate() {
+        // Jitter hits all, the mask a few.
+        for other in hits[..one].iter().filter(|other| other.len() < 10_000) {
+            let rarer = fault.len().min(other.len());
+            let both = fault.iter().filter(|at| other.contains(at)).count();
+            assert!(
+                fault.len() > 10_000 || both * 3 <= rarer,
+                "{one}: {both} of {rarer}"
+            );
+        }
+    }
+}
+
+#[test]
 fn each_fault_does_something() {
     for fault in FAULTS {
         let hit = |seen: &Seen| *seen != Seen::default();

@@ -19,6 +19,7 @@
 //! | [`scenario`] | a world, and what befalls it, as data                         |
 //! | [`trial`]    | a scenario is lived through and judged                        |
 //! | [`shrink`]   | the smallest scenario that still fails                        |
+//! | [`masks`]    | every way to lose the beginning of a dial                     |
 //! | [`outcome`]  | what came of a scenario, in words and exit codes              |
 
 // What a world is made of.
@@ -33,6 +34,7 @@ pub mod app;
 pub mod host;
 pub mod world;
 // Stories.
+pub mod masks;
 pub mod outcome;
 pub mod scenario;
 pub mod shrink;

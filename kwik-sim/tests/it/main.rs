@@ -6,6 +6,7 @@ mod faults;
 mod forgery;
 mod goodput;
 mod isolation;
+mod masks;
 mod raw;
 mod regressions;
 mod scenarios;

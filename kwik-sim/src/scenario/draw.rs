@@ -232,7 +232,7 @@ impl Draw<'_> {
         if in_play.has(Feature::Windows) {
             let usual = tuning.stream_window_bytes;
             tuning.stream_window_bytes =
-                self.one(&[64 * KIB, 16 * KIB, 128 * KIB, 512 * KIB, usual]);
+                self.one(&[64 * KIB, 96 * KIB, 128 * KIB, 512 * KIB, usual]);
             let usual = tuning.session_window_bytes;
             tuning.session_window_bytes = self.one(&[usual, usual, 256 * KIB, 1024 * KIB]);
         }

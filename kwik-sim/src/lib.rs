@@ -23,6 +23,7 @@
 //! | [`oracle`]   | what must hold at every moment: the invariants                |
 //! | [`trial`]    | a scenario is lived through and judged                        |
 //! | [`shrink`]   | the smallest scenario that still fails                        |
+//! | [`masks`]    | every way to lose the beginning of a dial                     |
 //! | [`outcome`]  | what came of a scenario, in words and exit codes              |
 //! | [`words`]    | scenarios, faults and quantities in words                     |
 //! | [`capture`]  | panics and error events inside a trial                        |
@@ -56,6 +57,7 @@ pub mod capture;
 pub mod timeline;
 // Stories.
 pub mod atlas;
+pub mod masks;
 pub mod oracle;
 pub mod outcome;
 pub mod scenario;

@@ -12,6 +12,7 @@ mod hostile_client;
 mod hostile_primary;
 mod isolation;
 mod liar;
+mod masks;
 mod network;
 mod regressions;
 mod scenarios;

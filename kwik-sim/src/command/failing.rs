@@ -2,11 +2,11 @@
 
 use kwik_sim::crypto::CryptoMode;
 use kwik_sim::outcome::Failure;
+use kwik_sim::shrink::{regression_test, shrink};
 use kwik_sim::words::Indented;
 use kwik_sim::{Scenario, swarm, trial};
 
 use super::exit::{Stop, print};
-use super::parts::{regression_test, shrink};
 
 /// Trials that a search for a smaller scenario may cost.
 const SHRINK_BUDGET: usize = 400;

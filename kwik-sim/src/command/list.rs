@@ -1,7 +1,8 @@
 //! `kwik-sim list`: the scenarios that have a name.
 
+use kwik_sim::scenario::presets::presets;
+
 use super::exit::{Exit, Stop, print};
-use super::parts::presets;
 
 pub(super) fn run() -> Result<Exit, Stop> {
     let width = presets().iter().map(|preset| preset.name.len()).max();

@@ -4,7 +4,8 @@
 use std::num::NonZeroUsize;
 
 use kwik_sim::Scenario;
-pub(super) use kwik_sim::standin::{expected_cells, presets, regression_test, run_masks, shrink};
+use kwik_sim::scenario::presets::preset;
+pub(super) use kwik_sim::standin::{expected_cells, run_masks};
 
 use super::args::SourceArgs;
 use super::exit::{Stop, because};
@@ -25,8 +26,7 @@ impl SourceArgs {
         let Some(name) = &self.scenario else {
             return Ok(Scenario::from_seed(seed));
         };
-        let preset = presets().iter().find(|preset| preset.name == name);
-        let preset = preset.ok_or_else(|| {
+        let preset = preset(name).ok_or_else(|| {
             Stop::usage(format!("no scenario is called {name}; see kwik-sim list"))
         })?;
         Ok((preset.build)(seed))

@@ -1,10 +1,11 @@
 //! `kwik-sim run`: one scenario, and what happened in it.
 
 use kwik_sim::timeline::recorder::record;
+use kwik_sim::timeline::{Chart, render};
 use kwik_sim::{swarm, trial};
 
 use super::args::RunArgs;
-use super::exit::{Exit, Stop, print};
+use super::exit::{Exit, Stop, because, print};
 use super::{failing, story};
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Stop> {
@@ -13,6 +14,13 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Stop> {
     let (outcome, recording) = record(|| swarm::judged(|| trial::run(&scenario, crypto)));
     for line in story::lines(&scenario, &outcome, &recording, args.crypto.name()) {
         print(line)?;
+    }
+    if let Some(file) = &args.timeline {
+        let title = args.source.options().replace(" --", " ");
+        let chart = Chart::new(&scenario, &outcome, &recording);
+        std::fs::write(file, render(title.trim(), &chart))
+            .map_err(because(format!("cannot write {}", file.display())))?;
+        print(format_args!("  drawn in {}", file.display()))?;
     }
     if let Some(failure) = &outcome.failure {
         let options = args.source.options() + args.crypto.option();

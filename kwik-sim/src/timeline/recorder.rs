@@ -105,6 +105,21 @@ pub enum Fact {
 }
 
 impl Fact {
+    /// The stream that it is about.
+    #[must_use]
+    pub const fn stream(&self) -> Option<u64> {
+        if let Self::Granted { stream, .. }
+        | Self::Lost { stream, .. }
+        | Self::Placed { stream, .. }
+        | Self::Read { stream, .. }
+        | Self::PlainRead { stream, .. } = self
+        {
+            Some(*stream)
+        } else {
+            None
+        }
+    }
+
     /// The bytes that arrived, and from which path.
     #[must_use]
     pub const fn arrived(&self) -> Option<(u64, ByteRange)> {

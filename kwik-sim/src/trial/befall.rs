@@ -15,6 +15,7 @@ use crate::host::KwikNode;
 use crate::link::LinkSpec;
 use crate::scenario::{FaultKind, Scenario, Way, When, Who};
 use crate::stage::Stage;
+use crate::timeline::recorder;
 use crate::world::HostId;
 
 /// The faults of one world.
@@ -134,6 +135,7 @@ impl Weather {
         let now = stage.world.time();
         let lasts = atlas::duration(&what);
         self.met.insert(what.name());
+        recorder::note_fault(&what);
         self.healed_at = self.healed_at.max(now);
         self.longest = self.longest.max(lasts);
         match &what {

@@ -169,8 +169,10 @@ fn may_die(scenario: &Scenario, index: usize) -> bool {
     !honest
         || !steady(&server.uplink)
         || !steady(&server.downlink)
-        || server.clock_ahead_seconds.unsigned_abs() > CLOCK_SAFE_SECONDS
-        || scenario.primary.clock_ahead_seconds.unsigned_abs() > CLOCK_SAFE_SECONDS
+        || server
+            .clock_ahead_seconds
+            .abs_diff(scenario.primary.clock_ahead_seconds)
+            > CLOCK_SAFE_SECONDS
         || !is_kind(&scenario.primary)
         || scenario.faults.iter().any(|fault| may_kill(fault, index))
 }
@@ -192,7 +194,7 @@ fn may_kill(fault: &Fault, index: usize) -> bool {
         FaultKind::Outage { lasts } => *lasts > SECONDARY_SILENCE_SAFE,
         FaultKind::Storm { server, .. } | FaultKind::BlackHole { server, .. } => is_it(server),
         FaultKind::Rebind { .. } => true,
-        FaultKind::ClockJump { seconds, .. } => seconds.unsigned_abs() > CLOCK_SAFE_SECONDS,
+        FaultKind::ClockJump { who, .. } => is_it(who) || *who == Who::Primary,
         FaultKind::Retire(_) | FaultKind::AddAgain(_) | FaultKind::Poke(_) => false,
     }
 }
@@ -230,13 +232,16 @@ pub fn convergence_bound(
         .filter(|server| !matches!(server.conduct, Conduct::Honest { .. }))
         .count();
     let config = scenario.tuning.config().client;
+    // Whoever delegates to a path that comes to nothing waits for the whole of its dial.
+    let dials_may_fail = (0..scenario.secondaries.len()).any(|index| may_die(scenario, index));
+    let dial = config.dial.dial_deadline * if dials_may_fail { 4 } else { 0 };
     2 * longest_outage
         + 20 * round_trip.unwrap_or_default()
         + transfer
         + readers.sum::<Duration>()
         // Each that is given work and does not do it is waited for once.
         + config.grant_start_max * 2 * u32::try_from(mute).unwrap_or(u32::MAX)
-        + 2 * config.dial.dial_deadline
+        + dial
         + Duration::from_secs(5)
 }
 

@@ -63,7 +63,6 @@ pub mod outcome;
 pub mod scenario;
 pub mod shrink;
 pub mod stage;
-pub mod standin;
 pub mod swarm;
 pub mod trial;
 pub mod words;

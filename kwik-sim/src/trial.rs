@@ -324,7 +324,9 @@ impl<'a> Trial<'a> {
         if self.stage.world.is_up(self.stage.client) {
             self.stage.on_client(|client| client.close(0));
         }
-        let limit = self.stage.world.time() + QUIET_MAX;
+        // A round trip that was measured over an outage makes the drain of a connection as long as three
+        // probe timeouts of its length.
+        let limit = self.stage.world.time() + QUIET_MAX + 12 * self.weather.longest;
         while self.stage.world.next_time().is_some_and(|at| at <= limit) {
             self.step(limit)?;
         }

@@ -130,7 +130,7 @@ fn it_fails_at_the_end_and_the_budget_is_kept() {
     for seed in 0..200 {
         let scenario = Scenario::from_seed(seed);
         // A rule that is as good as arbitrary, but for the scenario itself.
-        let fails = |s: &Scenario| *s == scenario || s.to_text().len() % 3 == 0;
+        let fails = |s: &Scenario| *s == scenario || s.to_text().len().is_multiple_of(3);
         for budget in [0, 1, 10, 1000] {
             let mut runs = 0;
             let small = shrink(

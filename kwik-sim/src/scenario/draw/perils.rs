@@ -81,11 +81,16 @@ impl Draw<'_> {
 
     /// How often.
     fn times(&mut self, peril: Peril) -> u64 {
-        match peril {
-            Peril::RebindPort | Peril::RebindAddress | Peril::Poke => self.between(1, 4),
-            _ if peril.ends_everything() => 1,
-            _ => self.one(&[1, 1, 1, 2]),
+        if peril.ends_everything() {
+            return 1;
         }
+        if matches!(
+            peril,
+            Peril::RebindPort | Peril::RebindAddress | Peril::Poke
+        ) {
+            return self.between(1, 4);
+        }
+        self.one(&[1, 1, 1, 2])
     }
 
     /// A server that came back is of use only if somebody says so.

@@ -6,6 +6,9 @@ use crate::scenario::{FaultKind, Way, Who};
 
 const SEEDS: u64 = 10_000;
 
+/// A property with its name.
+type Named<T> = (&'static str, fn(&T) -> bool);
+
 fn drawn() -> impl Iterator<Item = Scenario> {
     (0..SEEDS).map(Scenario::from_seed)
 }
@@ -97,7 +100,7 @@ fn every_property_of_a_link_is_drawn_and_losses_are_mostly_small() {
     let of_links = |is_so: fn(&LinkSpec) -> bool| {
         count(|s| s.servers().any(|(_, server)| is_so(&server.downlink)))
     };
-    let properties: [(&str, fn(&LinkSpec) -> bool); 11] = [
+    let properties: [Named<LinkSpec>; 11] = [
         ("latency", |l| l.latency.as_millis() > 100),
         ("jitter", |l| !l.jitter.is_zero()),
         ("rate", |l| {
@@ -123,7 +126,7 @@ fn every_property_of_a_link_is_drawn_and_losses_are_mostly_small() {
 
 #[test]
 fn every_other_feature_is_drawn() {
-    let features: [(&str, fn(&Scenario) -> bool); 14] = [
+    let features: [Named<Scenario>; 14] = [
         ("usual size", |s| s.wanted() == USUAL_BYTES),
         ("nothing", |s| s.wanted() == 0),
         ("one byte", |s| s.wanted() == 1),

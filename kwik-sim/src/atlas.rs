@@ -12,9 +12,14 @@ use crate::link::{EcnPolicy, LinkSpec};
 use crate::outcome::Ending;
 use crate::scenario::{Fault, FaultKind, Scenario, Server, Way, Who};
 
-/// A silence of the primary that QUIC survives for certain: its idle timeout is 30 s, and what was
-/// lost is sent again after twice as long each time, so that the silence may last as long again.
-const SILENCE_SAFE: Duration = Duration::from_secs(12);
+/// A silence of the primary that QUIC survives for certain, although its idle timeout is 30 s. What
+/// was lost is sent again after twice as long each time, so that the silence may last as long again;
+/// the first acknowledgement then measures a round trip of that length, and a sender whose congestion
+/// window is full of lost packets waits for a probe timeout of more than twice that.
+const SILENCE_SAFE: Duration = Duration::from_secs(4);
+
+/// How long a handshake may take over links that lose something: QUIC gives it up after 30 s.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(35);
 
 /// A silence that cannot cost a secondary its path: its own limit is 1.5 s, counted from a probe.
 const SECONDARY_SILENCE_SAFE: Duration = Duration::from_millis(400);
@@ -53,7 +58,7 @@ pub fn promise(scenario: &Scenario) -> Promise {
         completes: is_kind(&scenario.primary)
             && !scenario.faults.iter().any(may_end_session)
             && silence(scenario) <= SILENCE_SAFE,
-        connects: is_pristine(&scenario.primary) && silence(scenario) == Duration::ZERO,
+        connects: connects(scenario),
         may_die: indices.filter(|&i| may_die(scenario, i)).collect(),
         may_lie: scenario
             .secondaries
@@ -77,6 +82,11 @@ fn is_link_kind(link: &LinkSpec) -> bool {
         && link.burst.is_none()
 }
 
+/// Whether a session must come about.
+fn connects(scenario: &Scenario) -> bool {
+    is_pristine(&scenario.primary) && silence(scenario) == Duration::ZERO
+}
+
 /// Whether the links to a primary lose nothing at all.
 fn is_pristine(primary: &Server) -> bool {
     [&primary.uplink, &primary.downlink]
@@ -88,8 +98,11 @@ fn is_pristine(primary: &Server) -> bool {
 /// lasts comes one after the other.
 fn silence(scenario: &Scenario) -> Duration {
     let lengths = scenario.faults.iter().map(|fault| match &fault.what {
-        FaultKind::Pause { who, lasts } if matches!(who, Who::Primary | Who::Client) => *lasts,
-        FaultKind::Cut {
+        FaultKind::Pause {
+            who: Who::Primary | Who::Client,
+            lasts,
+        }
+        | FaultKind::Cut {
             server: Who::Primary,
             lasts,
             ..
@@ -242,6 +255,11 @@ pub fn convergence_bound(
         // Each that is given work and does not do it is waited for once.
         + config.grant_start_max * 2 * u32::try_from(mute).unwrap_or(u32::MAX)
         + dial
+        + if connects(scenario) {
+            Duration::ZERO
+        } else {
+            HANDSHAKE_MAX
+        }
         + Duration::from_secs(5)
 }
 
@@ -260,10 +278,12 @@ fn goodput(server: &Server) -> f64 {
         .map_or(f64::MAX, |rate| rate as f64 / 8.0 * 10.0);
     // The window of a sender that sees such losses (Mathis et al.), never below two packets, less
     // where queues are short or datagrams overtake each other: those look like losses.
-    let confused = down.reorder_ppm > 0
-        || down.jitter > Duration::ZERO
-        || down.queue_max_bytes < 20_000
-        || matches!(down.ecn, EcnPolicy::Mark { .. });
+    let confused =
+        down.reorder_ppm > 0 || down.jitter > Duration::ZERO || down.queue_max_bytes < 20_000;
+    let loss = match down.ecn {
+        EcnPolicy::Mark { ppm } => loss + f64::from(ppm) / 1e6,
+        EcnPolicy::Keep | EcnPolicy::Bleach => loss,
+    };
     let window = match (loss, confused) {
         (loss, false) if loss <= 0.001 => f64::MAX,
         (loss, false) => (1.2 / loss.sqrt()).max(2.0),

@@ -263,6 +263,10 @@ const fn ends(event: PathEvent) -> bool {
 }
 
 /// A world in which hardly anything is transferred.
-fn world(_crypto: CryptoMode) -> Stage {
-    Setting::new(1, 1, 1).build()
+fn world(crypto: CryptoMode) -> Stage {
+    let setting = Setting {
+        crypto,
+        ..Setting::new(1, 1, 1)
+    };
+    setting.build()
 }

@@ -26,7 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kwik_core::ids::StreamId;
 
 use crate::host::KwikNode;
-use crate::scenario::{Scenario, Who};
+use crate::scenario::{FaultKind, Scenario, Who};
 use crate::stage::Stage;
 use crate::world::HostId;
 
@@ -53,7 +53,7 @@ pub struct Oracle {
     window_bytes: u64,
     /// Streams that the client was shown so far.
     streams_seen: usize,
-    /// The primary has started anew: what it opened before is forgotten.
+    /// The primary starts anew some time: what it opened before is forgotten.
     primary_was_lost: bool,
     /// Bytes that each secondary was granted in earlier lives and in this one.
     granted: Vec<Granted>,
@@ -80,7 +80,15 @@ impl Oracle {
         Self {
             window_bytes: streams.min(config.session_window_bytes + reserves),
             streams_seen: 0,
-            primary_was_lost: false,
+            primary_was_lost: scenario.faults.iter().any(|fault| {
+                matches!(
+                    fault.what,
+                    FaultKind::Restart {
+                        who: Who::Primary,
+                        ..
+                    }
+                )
+            }),
             granted: vec![Granted::default(); scenario.secondaries.len()],
             ends: BTreeMap::new(),
         }

@@ -53,6 +53,9 @@ pub struct Setting {
     pub primary_pin: Option<[u8; 32]>,
     /// The pins that the primary is told, as far as they are not the secondaries'.
     pub secondary_pins: BTreeMap<usize, [u8; 32]>,
+    /// How far the wall clocks of the servers run ahead of the client's: the primary's first; those
+    /// that are not told, not at all.
+    pub clocks_ahead_seconds: Vec<i64>,
 }
 
 impl Setting {
@@ -76,6 +79,7 @@ impl Setting {
             }],
             primary_pin: None,
             secondary_pins: BTreeMap::new(),
+            clocks_ahead_seconds: Vec::new(),
         }
     }
 
@@ -107,9 +111,10 @@ impl Setting {
         world.set_link_default(self.link.clone());
         world.set_trace_mode(self.crypto.trace_mode());
         let client = world.add_host(self.client_program());
-        let primary = world.add_host(self.primary_program());
+        let ahead = |index: usize| self.clocks_ahead_seconds.get(index).copied().unwrap_or(0);
+        let primary = world.add_host_ahead(self.primary_program(), ahead(0));
         let secondaries = (0..self.secondaries.len())
-            .map(|index| world.add_host(self.secondary_program(index)))
+            .map(|index| world.add_host_ahead(self.secondary_program(index), ahead(index + 1)))
             .collect();
         Stage {
             seed: self.seed,

@@ -96,6 +96,8 @@ impl<'a> Trial<'a> {
         setting.asks.clone_from(&scenario.asks);
         setting.delivery = scenario.sharing.delivery();
         setting.config = scenario.tuning.config();
+        let servers = scenario.servers();
+        setting.clocks_ahead_seconds = servers.map(|(_, s)| s.clock_ahead_seconds).collect();
         setting.secondaries = scenario.secondaries.iter().map(|s| s.conduct).collect();
         let mut stage = setting.build();
         let weather = Weather::new(scenario);

@@ -102,10 +102,20 @@ impl World {
     ///
     /// If there are 250 hosts already.
     pub fn add_host(&mut self, program: Program) -> HostId {
+        self.add_host_ahead(program, 0)
+    }
+
+    /// As [`Self::add_host`], with a wall clock that runs ahead from the beginning.
+    ///
+    /// # Panics
+    ///
+    /// If there are 250 hosts already.
+    pub fn add_host_ahead(&mut self, program: Program, seconds: i64) -> HostId {
         let id = HostId(self.hosts.len());
         let addr = Self::addr_of_ordinal(id.0);
         self.by_addr.insert(addr, (id, 0));
         self.hosts.push(Machine::new(addr, program));
+        self.set_wall_clock_ahead(id, seconds);
         self.restart(id);
         id
     }

@@ -180,8 +180,8 @@ impl Weather {
             };
             let way = if up { Way::Up } else { Way::Down };
             let lasting = || self.active.iter().map(|(_, what)| what);
-            let storms = lasting().filter_map(|what| storm(what, who, way));
-            let mut spec = storms.last().unwrap_or(base).clone();
+            let latest = lasting().rev().find_map(|what| storm(what, who, way));
+            let mut spec = latest.unwrap_or(base).clone();
             if let Some(&max) = self.holes.get(&who) {
                 spec.payload_max_bytes = spec.payload_max_bytes.min(max);
             }
@@ -209,19 +209,21 @@ impl Weather {
 
 /// What a storm makes of a direction of a server's link.
 fn storm(what: &FaultKind, who: Who, direction: Way) -> Option<&LinkSpec> {
-    match what {
-        FaultKind::Storm {
-            server, way, link, ..
-        } if *server == who && covers(*way, direction) => Some(link),
-        _other => None,
-    }
+    let FaultKind::Storm {
+        server, way, link, ..
+    } = what
+    else {
+        return None;
+    };
+    (*server == who && covers(*way, direction)).then_some(link)
 }
 
 /// Whether nothing passes in a direction of a server's link.
 fn cuts(what: &FaultKind, who: Who, direction: Way) -> bool {
-    match what {
-        FaultKind::Cut { server, way, .. } => *server == who && covers(*way, direction),
-        what => matches!(what, FaultKind::Outage { .. }),
+    if let FaultKind::Cut { server, way, .. } = what {
+        *server == who && covers(*way, direction)
+    } else {
+        matches!(what, FaultKind::Outage { .. })
     }
 }
 

@@ -147,7 +147,8 @@ pub enum Input {
         /// 32 bytes that only the two ends of this connection know.
         exporter: [u8; 32],
     },
-    /// A connection is lost, or could not be made. Nothing more comes from it.
+    /// A connection is lost, or could not be made. Nothing more comes from it. What had come from a
+    /// primary may still be readable while the session takes this in.
     PathDown {
         /// The connection.
         path: PathId,

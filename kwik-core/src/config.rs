@@ -88,6 +88,8 @@ pub struct ClientConfig {
     pub grant_drain_max: Duration,
     /// A read fails that waits for so long at a range that is reported lost and not brought.
     pub hole_max: Duration,
+    /// What has arrived of a session that is lost can be read for so long.
+    pub leftover_max: Duration,
     /// Grants of one path that have no final status yet.
     pub grants_per_path_max: usize,
     /// Progress reports of a path are at least so far apart.
@@ -193,6 +195,7 @@ impl Default for ClientConfig {
             grant_start_max: Duration::from_secs(5),
             grant_drain_max: Duration::from_secs(2),
             hole_max: Duration::from_secs(30),
+            leftover_max: Duration::from_secs(30),
             grants_per_path_max: 32,
             progress_interval: Duration::from_millis(100),
             outbox_bytes_max: 256 << 10,

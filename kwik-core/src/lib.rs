@@ -31,8 +31,8 @@
 //! (connections and carriers) → [`wire`] (frames and headers) → `session` (the three roles) →
 //! [`path`] (connections: states, liveness, who may be dialled) → `grant` (who may write what, and
 //! what is lost) → [`aggregate`] (many sources, one order). Beside them [`plan`] (which server gets
-//! which range next) and [`ticket`] (who may join, and whose orders are obeyed). `session` never sees
-//! QUIC: between the two lies [`carrier`].
+//! which range next), [`ticket`] (who may join, and whose orders are obeyed) and `crypto` (what
+//! protects the connections). `session` never sees QUIC: between the two lies [`carrier`].
 
 // What goes over the wire, in words.
 pub mod protocol;

@@ -2,7 +2,8 @@
 //!
 //! Owns what a client, a primary and a secondary know and do. Is fed [`Input`]s, acts through
 //! [`Carriers`], and leaves [`Output`]s and events behind. Buffers no application bytes but those
-//! that wait behind a hole of an aggregated stream.
+//! that wait behind a hole of an aggregated stream, and those that a client has not read when its
+//! primary is lost.
 //!
 //! [`Input`]: crate::carrier::Input
 //! [`Carriers`]: crate::carrier::Carriers

@@ -2,16 +2,19 @@
 //!
 //! Owns small scripts for the three roles: a [`Reader`] asks and checks every byte that it reads, a
 //! [`Primary`] answers and shares the work out, a [`Secondary`] writes what it is granted. What they
-//! saw stays in them to be looked at. They use the public calls of the endpoint only.
+//! saw stays in them to be looked at. They use the public calls of the endpoint only, but for
+//! [`hostile`] secondaries.
 
 use serde::{Deserialize, Serialize};
 
+pub mod hostile;
 pub mod poke;
 mod primary;
 mod reader;
 mod secondary;
 mod source;
 
+pub use hostile::{Consequence, Hostility};
 pub use primary::{Delivery, Loss, Primary, PrimarySpec};
 pub use reader::{Ask, Pace, Reader, ReaderSpec, StreamRead};
 pub use secondary::{Conduct, Secondary, SecondarySpec};

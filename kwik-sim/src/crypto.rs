@@ -76,6 +76,3 @@ impl CryptoMode {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -24,7 +24,7 @@ use crate::crypto::CryptoMode;
 const DATAGRAMS_PER_TRANSMIT: usize = 10;
 
 /// Events that one round of a host may handle: more means that the program talks to itself.
-const EVENTS_PER_ROUND_MAX: usize = 1_000_000;
+const EVENTS_PER_ROUND_MAX: usize = 5_000;
 
 /// How often an endpoint may find another deadline due when it has handled those that were, at one
 /// instant and with nothing new to do. Its timers set each other: when QUIC declares a packet lost,
@@ -255,3 +255,6 @@ impl Node for KwikNode {
         is_timer.then_some(Unrest::TimerDue { since })
     }
 }
+
+#[cfg(test)]
+mod tests;

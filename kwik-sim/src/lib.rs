@@ -15,6 +15,7 @@
 //! | [`link`]     | one direction of the network between two hosts                |
 //! | [`host`]     | the joint between a host and the program on it                |
 //! | [`app`]      | the applications: a reader, a primary, a secondary            |
+//! | [`raw`]      | a peer that speaks QUIC and keeps no rule of KWIK             |
 //! | [`world`]    | hosts, links, and the order in which things happen            |
 //! | [`stage`]    | worlds with a client and its servers, and a report of them    |
 //! | [`scenario`] | a world, and what befalls it, as data                         |
@@ -22,6 +23,7 @@
 //! | [`oracle`]   | what must hold at every moment: the invariants                |
 //! | [`trial`]    | a scenario is lived through and judged                        |
 //! | [`shrink`]   | the smallest scenario that still fails                        |
+//! | [`masks`]    | every way to lose the beginning of a dial                     |
 //! | [`outcome`]  | what came of a scenario, in words and exit codes              |
 //! | [`words`]    | scenarios, faults and quantities in words                     |
 //! | [`capture`]  | panics and error events inside a trial                        |
@@ -48,18 +50,19 @@ pub mod trace;
 // The world and its inhabitants.
 pub mod app;
 pub mod host;
+pub mod raw;
 pub mod world;
 // What is heard of it.
 pub mod capture;
 pub mod timeline;
 // Stories.
 pub mod atlas;
+pub mod masks;
 pub mod oracle;
 pub mod outcome;
 pub mod scenario;
 pub mod shrink;
 pub mod stage;
-pub mod standin;
 pub mod swarm;
 pub mod trial;
 pub mod words;

@@ -1,7 +1,7 @@
 //! One direction of the network between two hosts.
 //!
 //! Owns what happens to a datagram on its way: serialization at a rate, a queue with an end, latency,
-//! and what chance has for it ([`fate`]). Never sees what a datagram carries.
+//! and what chance has for it. Never sees what a datagram carries.
 
 mod fate;
 

@@ -167,7 +167,7 @@ impl Oracle {
             let brought: u64 = of_it.map(|path| path.received_bytes).sum();
             self.note_granted(stage, index);
             let granted = self.granted[index].before + self.granted[index].now;
-            if brought > granted && !stage.is_hostile(Who::Secondary(index)) {
+            if brought > granted && !stage.is_hostile(index) {
                 let detail = format!("{brought} bytes of {granted} from secondary {index}");
                 return Err(Breach::new("I6", detail));
             }
@@ -177,7 +177,7 @@ impl Oracle {
 
     /// Keeps what a secondary was granted, before its program can end.
     fn note_granted(&mut self, stage: &Stage, index: usize) {
-        if !stage.world.is_up(stage.secondaries[index]) || stage.is_hostile(Who::Secondary(index)) {
+        if !stage.world.is_up(stage.secondaries[index]) || stage.is_hostile(index) {
             return;
         }
         let now = stage.secondary_app(index).granted_bytes();
@@ -199,7 +199,9 @@ impl Oracle {
             .chain([stage.primary])
             .chain(stage.secondaries.clone());
         for (who, host) in names.zip(hosts) {
-            if !stage.world.is_up(host) || stage.is_hostile(who) {
+            if !stage.world.is_up(host)
+                || matches!(who, Who::Secondary(index) if stage.is_hostile(index))
+            {
                 continue;
             }
             let endpoint = stage.world.node::<KwikNode>(host).endpoint();

@@ -37,6 +37,8 @@ pub enum Purpose {
     EcnMark = 12,
     /// The bytes that a scenario is made from.
     Scenario = 13,
+    /// Choices of a hostile secondary.
+    Hostility = 14,
 }
 
 /// A stream of draws.

@@ -25,6 +25,7 @@ use crate::crypto::CryptoMode;
 use crate::host::{KwikNode, Program};
 use crate::identity::{Identity, SERVER_NAME};
 use crate::link::LinkSpec;
+use crate::raw::{Log, RawPeer};
 use crate::rng::{Chance, Purpose};
 use crate::world::{HostId, World};
 
@@ -112,6 +113,7 @@ impl Setting {
             .collect();
         Stage {
             seed: self.seed,
+            conducts: self.secondaries.clone(),
             wanted: self.asks.iter().map(|ask| ask.request.bytes).sum(),
             world,
             client,
@@ -151,10 +153,13 @@ impl Setting {
     }
 
     fn client_program(&self) -> Program {
+        let content = Content::new(self.seed);
+        let has_a_liar = self.secondaries.contains(&Conduct::Lies);
         let spec = ReaderSpec {
             server: self.dial_target(),
             asks: self.asks.clone(),
-            content: Content::new(self.seed),
+            content,
+            forged: has_a_liar.then(|| content.forged()),
         };
         let config = Arc::new(self.config.clone());
         KwikNode::program(config, None, self.crypto, move || Reader::new(spec.clone()))
@@ -176,13 +181,14 @@ impl Setting {
     }
 
     fn secondary_program(&self, index: usize) -> Program {
-        let identity = self
-            .identity(PRIMARY_ORDINAL + 1 + index)
-            .secondary(self.seed);
-        let spec = SecondarySpec {
-            content: Content::new(self.seed),
-            conduct: self.secondaries[index],
-        };
+        let ordinal = PRIMARY_ORDINAL + 1 + index;
+        let (identity, content) = (self.identity(ordinal), Content::new(self.seed));
+        let conduct = self.secondaries[index];
+        if let Conduct::Hostile(hostility) = conduct {
+            return hostility.program(self.crypto, identity, content, (self.seed, ordinal as u64));
+        }
+        let identity = identity.secondary(self.seed);
+        let spec = SecondarySpec { content, conduct };
         let config = Arc::new(self.config.clone());
         KwikNode::program(config, Some(identity), self.crypto, move || {
             Secondary::new(spec)
@@ -197,6 +203,7 @@ const PRIMARY_ORDINAL: usize = 1;
 #[derive(Debug)]
 pub struct Stage {
     seed: u64,
+    conducts: Vec<Conduct>,
     /// Bytes that the client asks for.
     wanted: u64,
     /// The world.
@@ -210,9 +217,6 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn is_hostile(&self, _: crate::scenario::Who) -> bool {
-        false
-    }
     /// The client's application.
     #[must_use]
     pub fn reader(&self) -> &Reader {
@@ -225,7 +229,27 @@ impl Stage {
         self.world.app(self.primary)
     }
 
+    /// Whether a secondary runs the program of a [`Hostility`](crate::app::Hostility).
+    #[must_use]
+    pub fn is_hostile(&self, index: usize) -> bool {
+        matches!(self.conducts[index], Conduct::Hostile(_))
+    }
+
+    /// What a hostile secondary saw.
+    ///
+    /// # Panics
+    ///
+    /// If it is not hostile.
+    #[must_use]
+    pub fn hostile_log(&self, index: usize) -> &Log {
+        self.world.node::<RawPeer>(self.secondaries[index]).log()
+    }
+
     /// The application of a secondary.
+    ///
+    /// # Panics
+    ///
+    /// If it is hostile: then there is none.
     #[must_use]
     pub fn secondary_app(&self, index: usize) -> &Secondary {
         self.world.app(self.secondaries[index])

@@ -110,6 +110,7 @@ fn check_client(client: &ClientConfig) -> Checked {
         ("client.grant_start_max", client.grant_start_max),
         ("client.grant_drain_max", client.grant_drain_max),
         ("client.hole_max", client.hole_max),
+        ("client.leftover_max", client.leftover_max),
         ("client.progress_interval", client.progress_interval),
         ("client.retire_max", client.retire_max),
     ] {

@@ -95,6 +95,9 @@ impl<'a> Client<'a> {
     /// Hands bytes of a stream to `sink`, in order, at most `max`, until it breaks. After
     /// [`ReadState::Blocked`], `StreamEvent::Readable` follows.
     ///
+    /// When the primary is lost, what had arrived before can still be read for `leftover_max`; then
+    /// comes the end, if that had arrived too, or the error.
+    ///
     /// # Errors
     ///
     /// The peer reset the stream, nobody supplied a range of it, the session has ended, or the stream
@@ -137,7 +140,8 @@ impl<'a> Client<'a> {
         self.session.stats()
     }
 
-    /// Closes the session at once, with an error code for the peer. What is in flight is lost.
+    /// Closes the session at once, with an error code for the peer. What is in flight, or not read, is
+    /// lost.
     pub fn close(&mut self, code: u64) {
         self.session.close(code);
     }

@@ -144,7 +144,8 @@ impl Endpoint {
     }
 
     /// The end of a session: its connections close in good order [SESS-5], its place among the
-    /// joins is free, and once they are drained and its events were taken, it is forgotten.
+    /// joins is free, and once they are drained, and its events and what had arrived were taken, it is
+    /// forgotten.
     fn end_if_closed(&mut self, handle: SessionHandle) {
         let Some(entry) = self.sessions.get_mut(handle) else {
             return;
@@ -157,9 +158,9 @@ impl Endpoint {
         {
             self.joins.remove(&key);
         }
-        let events_queued = entry.events_queued;
+        let is_kept = entry.events_queued > 0 || entry.session.has_leftovers();
         self.quic.close_all(self.now, handle, code::NO_ERROR);
-        if events_queued == 0 && !self.quic.has_connections(handle) {
+        if !is_kept && !self.quic.has_connections(handle) {
             self.sessions.forget(handle);
         }
     }

@@ -84,6 +84,14 @@ impl Session {
         }
     }
 
+    /// Whether the application may still read what had arrived.
+    pub(super) fn has_leftovers(&self) -> bool {
+        match self {
+            Self::Client(session) => session.has_leftovers(),
+            Self::Greeting(_) | Self::Primary(_) | Self::Secondary(_) => false,
+        }
+    }
+
     pub(super) fn role(&self) -> &'static str {
         match self {
             Self::Client(_) => "client",

@@ -1,6 +1,8 @@
 //! An endpoint against clients that are scripted frame by frame, and endpoints against each other.
 
 mod dials;
+mod leftovers;
+mod stage;
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;

@@ -4,11 +4,13 @@
 //! Owns the primary connection's control carrier and what all rooms of the client share. The rooms:
 //! `paths` (which secondaries there are), `dialing` (how they come about), `grants` (what they may
 //! write), `segments` (what they wrote), `recv` and `window` (one aggregated stream), `credit` (how
-//! far they may go on), `streams` (what the application holds).
+//! far they may go on), `streams` (what the application holds), `leftover` (what it can still read
+//! when all is over).
 
 mod credit;
 mod dialing;
 mod grants;
+mod leftover;
 mod paths;
 mod reading;
 mod recv;
@@ -34,6 +36,7 @@ use crate::session::control::ControlChannel;
 use crate::ticket::JoinKey;
 use crate::wire::{ControlFrame, Hello};
 
+use leftover::Leftovers;
 use paths::Paths;
 use segments::Inbound;
 pub use stats::ClientStats;
@@ -57,6 +60,7 @@ pub(crate) struct ClientSession {
     outputs: VecDeque<Output>,
     events: VecDeque<ClientEvent>,
     closed: Option<CloseReason>,
+    leftovers: Leftovers,
 }
 
 /// The connection to the primary.
@@ -90,6 +94,7 @@ impl ClientSession {
             outputs,
             events: VecDeque::new(),
             closed: None,
+            leftovers: Leftovers::default(),
             config,
         }
     }
@@ -116,7 +121,7 @@ impl ClientSession {
     /// When [`Input::Timeout`] is wanted.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         if self.is_closed() {
-            return None;
+            return self.leftovers.deadline();
         }
         let drain = self.drains.first().map(|&(at, _)| at);
         let reader = self.streams.reader_deadline(&self.config.client);
@@ -129,7 +134,7 @@ impl ClientSession {
     /// Takes in what happened.
     pub(crate) fn handle(&mut self, now: Now, input: Input, carriers: &mut dyn Carriers) {
         if self.is_closed() {
-            return;
+            return self.leftovers.on_timeout(now.monotonic);
         }
         let _path = input
             .path()
@@ -200,6 +205,7 @@ impl ClientSession {
     fn on_path_down(&mut self, cx: &mut Cx<'_>, path: PathId, cause: DownCause) {
         if path == PathId::PRIMARY {
             tracing::info!(?cause, "the primary is lost");
+            self.gather_leftovers(cx);
             self.end(cause.into(), code::NO_ERROR);
         } else {
             tracing::debug!(%path, ?cause, "connection to a secondary is lost");
@@ -437,8 +443,9 @@ impl ClientSession {
         self.stats.public(control + self.paths.control_bytes())
     }
 
-    /// Closes the session at once; what is in flight is lost.
+    /// Closes the session at once; what is in flight is lost, and nothing more is to be read.
     pub(crate) fn close(&mut self, code: u64) {
+        self.leftovers.forget_all();
         if !self.is_closed() {
             self.end(CloseReason::Local, code);
         }

@@ -381,10 +381,16 @@ impl Session {
         let state = primary.read(stream, usize::MAX, &mut |chunk| {
             request.extend_from_slice(&chunk);
             ControlFlow::Continue(())
-        })?;
+        });
         match state {
-            ReadState::More | ReadState::Blocked => return Ok(()),
-            ReadState::Finished => {}
+            Ok(ReadState::More | ReadState::Blocked) => return Ok(()),
+            Ok(ReadState::Finished) => {}
+            // Who takes its request back wants no answer.
+            Err(StreamError::Reset(code)) => {
+                self.requests.remove(&stream);
+                return Ok(primary.reset(stream, code)?);
+            }
+            Err(error) => return Err(error),
         }
         let request = self.requests.remove(&stream).unwrap_or_default();
         let Some(request) = Request::decode(&request) else {

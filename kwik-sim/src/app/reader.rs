@@ -8,7 +8,8 @@ use bytes::Bytes;
 use kwik_core::carrier::{DialTarget, ReadState};
 use kwik_core::error::{CloseReason, StreamError};
 use kwik_core::event::{ClientEvent, Event, EventKind, PathEvent, StreamEvent};
-use kwik_core::ids::{SessionHandle, StreamId};
+use kwik_core::ids::{ByteRange, SessionHandle, StreamId};
+use kwik_core::ranges::RangeSet;
 use serde::{Deserialize, Serialize};
 
 use super::{AnswerOn, Request};
@@ -24,6 +25,9 @@ pub struct ReaderSpec {
     pub asks: Vec<Ask>,
     /// What the answers are.
     pub content: Content,
+    /// What a liar writes in their place, if there is one among the servers: then it is no fault of
+    /// anybody else if such bytes are read.
+    pub forged: Option<Content>,
 }
 
 /// One request, and how its answer is read.
@@ -76,10 +80,50 @@ pub struct StreamRead {
     pub first_byte_at: Option<Duration>,
     /// When the end was read.
     pub ended_at: Option<Duration>,
-    /// The offset of the first byte that was wrong.
+    /// The offset of the first byte that nobody can have written there.
     pub wrong_at: Option<u64>,
+    /// The places of bytes that a liar has written there.
+    pub forged: RangeSet,
     /// How it failed, if it did.
     pub error: Option<StreamError>,
+}
+
+impl StreamRead {
+    /// Bytes that a liar has written.
+    #[must_use]
+    pub fn forged_bytes(&self) -> u64 {
+        self.forged.bytes()
+    }
+
+    /// Checks and counts the next bytes of the stream.
+    fn take(&mut self, spec: &ReaderSpec, stream: StreamId, chunk: &[u8], time: Duration) {
+        self.first_byte_at.get_or_insert(time);
+        let begin = self.bytes;
+        self.bytes += chunk.len() as u64;
+        let different = spec.content.first_difference(stream.0, begin, chunk);
+        let (Some(at), None) = (different, self.wrong_at) else {
+            return;
+        };
+        let Some(forged) = spec.forged else {
+            self.wrong_at = Some(at);
+            return;
+        };
+        let honest = spec.content.make(stream.0, begin, chunk.len());
+        let forged = forged.make(stream.0, begin, chunk.len());
+        let written = honest.iter().zip(&forged);
+        for (offset, (byte, (honest, forged))) in (begin..).zip(chunk.iter().zip(written)) {
+            if byte == honest {
+                continue;
+            }
+            if byte != forged {
+                self.wrong_at = Some(offset);
+                return;
+            }
+            if let Some(byte) = ByteRange::with_len(offset, 1) {
+                self.forged.insert(byte);
+            }
+        }
+    }
 }
 
 /// The client.
@@ -302,7 +346,9 @@ impl Reader {
                 return;
             }
             let state = client.read(stream, room, &mut |chunk| {
-                reading.take(self.spec.content, stream, &chunk, host.moment.time);
+                reading
+                    .read
+                    .take(&self.spec, stream, &chunk, host.moment.time);
                 ControlFlow::Continue(())
             });
             reading.rest(host.moment.time);
@@ -402,16 +448,6 @@ impl Reading {
             Pace::Eager | Pace::Rest { .. } => {}
         }
     }
-
-    /// Checks bytes.
-    fn take(&mut self, content: Content, stream: StreamId, chunk: &[u8], time: Duration) {
-        let read = &mut self.read;
-        read.first_byte_at.get_or_insert(time);
-        if read.wrong_at.is_none() {
-            read.wrong_at = content.first_difference(stream.0, read.bytes, chunk);
-        }
-        read.bytes += chunk.len() as u64;
-    }
 }
 
 impl App for Reader {
@@ -450,5 +486,62 @@ impl App for Reader {
         for stream in due {
             self.read(host, stream);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kwik_core::carrier::DialTarget;
+
+    use super::*;
+
+    fn spec(has_a_liar: bool) -> ReaderSpec {
+        let content = Content::new(1);
+        ReaderSpec {
+            server: DialTarget {
+                addr: ([127, 0, 0, 1], 1).into(),
+                server_name: String::new(),
+                pin: [0; 32],
+            },
+            asks: Vec::new(),
+            content,
+            forged: has_a_liar.then(|| content.forged()),
+        }
+    }
+
+    /// Reads 200 bytes, of which those from 50 to 150 are what `write` makes.
+    fn read(has_a_liar: bool, write: impl Fn(Content) -> Bytes) -> StreamRead {
+        let (spec, stream) = (spec(has_a_liar), StreamId(1));
+        let mut bytes = spec.content.make(stream.0, 0, 200).to_vec();
+        bytes[50..150].copy_from_slice(&write(spec.content.forged()));
+        let mut read = StreamRead::default();
+        for part in bytes.chunks(70) {
+            read.take(&spec, stream, part, Duration::ZERO);
+        }
+        assert_eq!(read.bytes, 200);
+        read
+    }
+
+    #[test]
+    fn forged_bytes_are_known_by_their_place() {
+        let honest = read(true, |_| Content::new(1).make(1, 50, 100));
+        assert_eq!((honest.wrong_at, honest.forged_bytes()), (None, 0));
+        let forged = read(true, |forged| forged.make(1, 50, 100));
+        assert_eq!(forged.wrong_at, None);
+        // Some are the same by chance.
+        assert!((90..=100).contains(&forged.forged_bytes()), "{forged:?}");
+        let span = forged.forged.first().zip(forged.forged.last());
+        assert!(span.is_some_and(|(a, b)| a.start() >= 50 && b.end() <= 150));
+    }
+
+    #[test]
+    fn forged_bytes_are_wrong_where_no_liar_wrote_them() {
+        let shifted = read(true, |forged| forged.make(1, 51, 100));
+        assert!(shifted.wrong_at.is_some_and(|at| (50..60).contains(&at)));
+        let of_another_stream = read(true, |forged| forged.make(5, 50, 100));
+        assert!(of_another_stream.wrong_at.is_some());
+        let without_a_liar = read(false, |forged| forged.make(1, 50, 100));
+        assert!(without_a_liar.wrong_at.is_some());
+        assert_eq!(without_a_liar.forged_bytes(), 0);
     }
 }

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use kwik_core::error::{CloseReason, StreamError};
 use kwik_core::event::{Event, EventKind, SecondaryEvent};
 use kwik_core::ids::{GrantId, SegmentId, SessionHandle, StreamId};
+use kwik_core::ranges::RangeSet;
 use kwik_core::wire::Extent;
 use serde::{Deserialize, Serialize};
 
+use super::Hostility;
 use super::source::{Pumped, Source};
 use crate::content::Content;
 use crate::host::{App, Hosted};
@@ -21,7 +23,7 @@ pub struct SecondarySpec {
     pub conduct: Conduct,
 }
 
-/// How a secondary behaves, as far as the endpoint's calls let it.
+/// How a secondary behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Conduct {
     /// It writes what it is granted; so many bytes if it is left to choose.
@@ -35,6 +37,9 @@ pub enum Conduct {
     Mute,
     /// It writes other bytes than the content has.
     Lies,
+    /// It breaks the protocol, which no endpoint lets anybody do: another program runs in its place
+    /// ([`Hostility::program`]).
+    Hostile(Hostility),
 }
 
 impl Conduct {
@@ -56,6 +61,7 @@ pub struct Secondary {
     sessions: BTreeMap<SessionHandle, BTreeMap<GrantId, Work>>,
     grants: u64,
     granted_bytes: u64,
+    granted: BTreeMap<StreamId, RangeSet>,
     commands: Vec<Vec<u8>>,
     raw: Vec<Vec<u8>>,
     closed: Vec<CloseReason>,
@@ -79,6 +85,7 @@ impl Secondary {
             sessions: BTreeMap::new(),
             grants: 0,
             granted_bytes: 0,
+            granted: BTreeMap::new(),
             commands: Vec::new(),
             raw: Vec::new(),
             closed: Vec::new(),
@@ -96,6 +103,12 @@ impl Secondary {
     #[must_use]
     pub fn granted_bytes(&self) -> u64 {
         self.granted_bytes
+    }
+
+    /// The ranges of a stream that it was granted so far, in whatever session.
+    #[must_use]
+    pub fn granted(&self, stream: StreamId) -> RangeSet {
+        self.granted.get(&stream).cloned().unwrap_or_default()
     }
 
     /// Grants that it was given so far.
@@ -140,7 +153,7 @@ impl Secondary {
         let (content, open_bytes) = match self.spec.conduct {
             Conduct::Honest { open_bytes } => (self.spec.content, open_bytes),
             Conduct::Lies => (self.spec.content.forged(), 0),
-            Conduct::Mute => return,
+            Conduct::Mute | Conduct::Hostile(_) => return,
             Conduct::Refuses(code) => {
                 // It may have been revoked meanwhile.
                 let _ = secondary.refuse_grant(grant, code);
@@ -233,6 +246,8 @@ impl App for Secondary {
                 if let Extent::Fixed(range) = extent {
                     self.granted_bytes += range.len();
                 }
+                let granted = self.granted.entry(remote_stream_id).or_default();
+                granted.insert(extent.range());
                 self.commands.push(command.to_vec());
                 self.on_grant(host, session, (grant, remote_stream_id, extent));
             }

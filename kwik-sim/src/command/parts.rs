@@ -5,7 +5,6 @@ use std::num::NonZeroUsize;
 
 use kwik_sim::Scenario;
 use kwik_sim::scenario::presets::preset;
-pub(super) use kwik_sim::standin::{expected_cells, run_masks};
 
 use super::args::SourceArgs;
 use super::exit::{Stop, because};

@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use kwik_sim::Scenario;
+use kwik_sim::atlas::expected_cells;
 use kwik_sim::swarm::{self, Column, Tally};
 use kwik_sim::words;
 
 use super::args::SwarmArgs;
 use super::exit::{Exit, Stop, because, print};
 use super::failing;
-use super::parts::{expected_cells, threads};
+use super::parts::threads;
 use super::stopwatch::Stopwatch;
 
 /// More failures teach nothing new.

@@ -161,4 +161,12 @@ impl PacketKey for Tagger {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_that_are_divided_otherwise_have_another_secret() {
+        assert_ne!(Secret::of(&[b"ab", b"c"]), Secret::of(&[b"a", b"bc"]));
+        assert_ne!(Secret::of(&[b"a"]), Secret::of(&[b"a", b""]));
+    }
+}

@@ -191,6 +191,3 @@ impl Inbox {
         Ok(Some((message, std::mem::replace(&mut self.0, left))))
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -139,8 +139,10 @@ impl Line {
         self.traffic = Some(traffic);
     }
 
+    /// The handshake is done: nothing comes any more.
     pub(super) fn establish(&mut self) {
         self.established = true;
+        self.turned = true;
     }
 
     fn turn(&mut self, keys: Keys) {
@@ -212,6 +214,9 @@ impl Session for NullSession {
     }
 
     fn read_handshake(&mut self, buf: &[u8]) -> Result<bool, TransportError> {
+        if self.line.established {
+            return Err(Alert::UnexpectedMessage.because("a message after the last"));
+        }
         let had_agreed = self.line.agreed.is_some();
         self.inbox.push(buf);
         while let Some((message, bytes)) = self.inbox.pop()? {
@@ -220,7 +225,7 @@ impl Session for NullSession {
                 Role::Server(server) => server.hear(message, &bytes, &mut self.line)?,
             }
             if mem::take(&mut self.line.turned) && !self.inbox.is_empty() {
-                return Err(Alert::UnexpectedMessage.because("a message in the wrong space"));
+                return Err(Alert::UnexpectedMessage.because("a message in the wrong packet space"));
             }
         }
         Ok(!had_agreed && self.line.agreed.is_some())

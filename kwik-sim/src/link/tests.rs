@@ -175,6 +175,29 @@ fn faults_together_do_to_each_datagram_what_each_does_alone() {
 }
 
 #[test]
+fn no_two_faults_share_their_draws() {
+    let hits = FAULTS.map(|fault| {
+        let hit = |(at, seen): (usize, Seen)| (seen != Seen::default()).then_some(at);
+        seen(&[fault])
+            .into_iter()
+            .enumerate()
+            .filter_map(hit)
+            .collect::<Vec<_>>()
+    });
+    // Jitter hits all, the mask a few.
+    let is_rare = |hits: &&Vec<usize>| (100..10_000).contains(&hits.len());
+    let rare: Vec<_> = hits.iter().filter(is_rare).collect();
+    assert_eq!(rare.len(), 6);
+    for (one, fault) in rare.iter().enumerate() {
+        for other in &rare[..one] {
+            let both = fault.iter().filter(|at| other.contains(at)).count();
+            let rarer = fault.len().min(other.len());
+            assert!(both * 3 < rarer, "{both} of {rarer}");
+        }
+    }
+}
+
+#[test]
 fn each_fault_does_something() {
     for fault in FAULTS {
         let hit = |seen: &Seen| *seen != Seen::default();

@@ -22,7 +22,7 @@ use kwik_core::config::Overlap;
 use self::links::Ill;
 use self::perils::Peril;
 use super::{Scenario, Server, Sharing, Tuning};
-use crate::app::{AnswerOn, Ask, Conduct, Pace, Request};
+use crate::app::{AnswerOn, Ask, Conduct, Hostility, Pace, Request};
 use crate::rng::{Chance, Purpose};
 
 /// Bytes that a seed is expanded to: more than any scenario takes.
@@ -213,16 +213,17 @@ impl Draw<'_> {
         self.one(&seconds)
     }
 
-    /// How a secondary behaves. Conducts that break the protocol itself, below the calls of the
-    /// endpoint, belong into this list too.
+    /// How a secondary behaves.
     fn conduct(&mut self) -> Conduct {
+        let hostile = Conduct::Hostile(self.one(&Hostility::ALL));
         let conducts = [
             Conduct::HONEST,
             Conduct::HONEST,
             Conduct::Refuses(1),
             Conduct::Mute,
             Conduct::Lies,
-            // HOSTILE: `Conduct::Hostile(..)`, each of its kinds once.
+            hostile,
+            hostile,
         ];
         self.one(&conducts)
     }
@@ -232,7 +233,7 @@ impl Draw<'_> {
         if in_play.has(Feature::Windows) {
             let usual = tuning.stream_window_bytes;
             tuning.stream_window_bytes =
-                self.one(&[64 * KIB, 16 * KIB, 128 * KIB, 512 * KIB, usual]);
+                self.one(&[64 * KIB, 96 * KIB, 128 * KIB, 512 * KIB, usual]);
             let usual = tuning.session_window_bytes;
             tuning.session_window_bytes = self.one(&[usual, usual, 256 * KIB, 1024 * KIB]);
         }

@@ -272,7 +272,8 @@ fn poke_at(stage: &mut Stage, who: Who, ordinal: u64) {
     let Some(host) = host(stage, who).filter(|&host| stage.world.is_up(host)) else {
         return;
     };
-    if stage.is_hostile(who) {
+    // It runs no endpoint.
+    if matches!(who, Who::Secondary(index) if stage.is_hostile(index)) {
         return;
     }
     stage.world.act(host, |node: &mut KwikNode, moment| {

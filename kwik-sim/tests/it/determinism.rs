@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
-use std::rc::Rc;
 use std::time::Instant;
 
 use kwik_core::wire::{ControlFrame, Joined};
@@ -11,8 +10,8 @@ use kwik_sim::host::KwikNode;
 use kwik_sim::stage::{Terms, one_lost, rotation, two_secondaries};
 use kwik_sim::{CryptoMode, Report, Setting};
 
-use crate::raw::{Cue, Line, RawPeer};
 use crate::{SECOND, lossy};
+use kwik_sim::raw::{Cue, Line, RawPeer, always};
 
 /// Set for a process that only tells its traces.
 const TELL_TRACES: &str = "KWIK_SIM_TELL_TRACES";
@@ -53,7 +52,7 @@ fn life_with_a_raw_peer(crypto: CryptoMode, seed: u64) -> Report {
             line.send(&ControlFrame::Joined(Joined));
         }
     };
-    let idle = RawPeer::server(crypto, setting.identity(2), Rc::new(script));
+    let idle = RawPeer::server(crypto, setting.identity(2), always(script));
     stage.world.install(stage.secondaries[0], idle);
     stage.run_until_percent(50, 10 * SECOND);
     stage.world.restart(stage.secondaries[0]);

@@ -9,7 +9,7 @@ use kwik_core::ids::PathId;
 use kwik_core::ranges::RangeSet;
 use kwik_sim::app::{Ask, Conduct, Delivery, Pace};
 use kwik_sim::link::LinkSpec;
-use kwik_sim::{Setting, Stage};
+use kwik_sim::{CryptoMode, Setting, Stage};
 
 use crate::SECOND;
 
@@ -280,15 +280,18 @@ fn the_loss_of_the_primary_is_a_typed_error_and_no_hang() {
 
 #[test]
 fn a_primary_with_another_key_is_not_spoken_to() {
-    let mut setting = Setting::new(1, 1, MIB);
-    // The identities follow from the seed: this is the right address of another world.
-    let target = Setting::new(2, 1, MIB).dial_target();
-    setting.primary_pin = Some(target.pin);
-    let mut stage = setting.build();
-    stage.run_to_end(10 * SECOND);
-    let (_, reason) = stage.reader().closed().expect("the session ends");
-    assert_eq!(*reason, CloseReason::PinMismatch);
-    assert_eq!(stage.reader().connected_at(), None);
+    for crypto in [CryptoMode::Null, CryptoMode::Rustls] {
+        let mut setting = Setting::new(1, 1, MIB);
+        setting.crypto = crypto;
+        // The identities follow from the seed: this is the right address of another world.
+        let target = Setting::new(2, 1, MIB).dial_target();
+        setting.primary_pin = Some(target.pin);
+        let mut stage = setting.build();
+        stage.run_to_end(10 * SECOND);
+        let (_, reason) = stage.reader().closed().expect("the session ends");
+        assert_eq!(*reason, CloseReason::PinMismatch, "{crypto:?}");
+        assert_eq!(stage.reader().connected_at(), None);
+    }
 }
 
 #[test]

@@ -13,7 +13,7 @@ use kwik_sim::identity::master_key;
 use kwik_sim::{Setting, Stage};
 
 use crate::SECOND;
-use crate::raw::{Cue, Line, RawPeer};
+use kwik_sim::raw::{Cue, Line, RawPeer, always};
 
 const SESSION: SessionId = SessionId([5; 16]);
 const PATH: PathId = PathId(1);
@@ -24,7 +24,7 @@ fn talk(script: impl Fn(&mut Line<'_>, &Cue) + 'static) -> Stage {
     let setting = Setting::new(1, 1, 0);
     let mut stage = setting.build();
     let secondary = stage.world.addr(stage.secondaries[0]);
-    let client = RawPeer::client(setting.crypto, secondary, Rc::new(script));
+    let client = RawPeer::client(setting.crypto, secondary, always(script));
     stage.world.install(stage.client, client);
     // The secondary has run for a while: tickets from before it started would be refused.
     stage.world.run_for(5 * SECOND);
@@ -79,9 +79,9 @@ fn is_refused(forge: impl Fn(&Line<'_>) -> Join + 'static) {
     });
     let peer: &RawPeer = stage.world.node(stage.client);
     assert!(
-        matches!(peer.frames[..], [ControlFrame::Refused(_)]),
+        matches!(peer.log().frames[..], [ControlFrame::Refused(_)]),
         "{:?}",
-        peer.frames
+        peer.log().frames
     );
     assert_eq!(stage.secondary_app(0).sessions(), []);
 }
@@ -96,9 +96,9 @@ fn a_join_that_holds_is_accepted() {
     });
     let peer: &RawPeer = stage.world.node(stage.client);
     assert!(
-        matches!(peer.frames[..], [ControlFrame::Joined(_)]),
+        matches!(peer.log().frames[..], [ControlFrame::Joined(_)]),
         "{:?}",
-        peer.frames
+        peer.log().frames
     );
     assert_eq!(stage.secondary_app(0).sessions().len(), 1);
 }
@@ -178,7 +178,7 @@ fn orders(orders: impl Fn(&mut Sealer) -> Vec<ControlFrame> + 'static) -> Stage 
                 line.send(&frame);
             }
         }
-        Cue::Frame(_) => {}
+        Cue::Frame(_) | Cue::Room | Cue::Alarm => {}
     })
 }
 
@@ -204,7 +204,7 @@ fn stops_after(grants: u64, forge: impl Fn(&mut Sealer) -> Vec<ControlFrame> + '
     let stage = orders(forge);
     assert_eq!(stage.secondary_app(0).grants(), grants);
     let peer: &RawPeer = stage.world.node(stage.client);
-    assert_eq!(peer.closed_with, [code::JOIN]);
+    assert_eq!(peer.log().closed_with, [code::JOIN]);
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn a_sealed_order_is_carried_out() {
     assert_eq!(stage.secondary_app(0).grants(), 1);
     assert_eq!(stage.secondary_app(0).commands(), [b"content".to_vec()]);
     let peer: &RawPeer = stage.world.node(stage.client);
-    assert!(peer.closed_with.is_empty());
+    assert!(peer.log().closed_with.is_empty());
 }
 
 #[test]

@@ -1,13 +1,19 @@
 //! Whole lives of simulated worlds: what the system promises, seen from the applications.
 
 mod api;
+mod damage;
 mod determinism;
 mod faults;
 mod forgery;
 mod goodput;
+mod handshake;
+mod hostile;
+mod hostile_client;
+mod hostile_primary;
 mod isolation;
+mod liar;
+mod masks;
 mod network;
-mod raw;
 mod regressions;
 mod scenarios;
 

@@ -23,7 +23,9 @@ impl ClientSession {
         max: usize,
         sink: &mut dyn FnMut(Bytes) -> ControlFlow<()>,
     ) -> Result<ReadState, StreamError> {
-        self.check_stream_open()?;
+        if self.is_closed() {
+            return self.read_leftover(stream, max, sink);
+        }
         let entry = self
             .streams
             .get_mut(stream)
@@ -60,7 +62,7 @@ impl ClientSession {
     }
 
     /// Reads the QUIC stream that the stream is, without the preamble byte.
-    fn read_own_carrier(
+    pub(super) fn read_own_carrier(
         &mut self,
         cx: &mut Cx<'_>,
         stream: StreamId,
@@ -204,6 +206,7 @@ impl ClientSession {
         stream: StreamId,
         code: u64,
     ) -> Result<(), Misuse> {
+        self.leftovers.forget(stream);
         let entry = self
             .streams
             .get_mut(stream)

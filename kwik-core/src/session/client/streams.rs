@@ -102,6 +102,16 @@ impl Streams {
             })
     }
 
+    /// Streams that have not ended for their reader.
+    pub(super) fn unread(&self) -> Vec<StreamId> {
+        let open = |stream: &ClientStream| match stream.recv {
+            RecvHalf::Plain { .. } | RecvHalf::Aggregated(_) => true,
+            RecvHalf::Closing | RecvHalf::Ended => false,
+        };
+        let streams = self.table.iter().filter(|(_, stream)| open(stream));
+        streams.map(|(&id, _)| id).collect()
+    }
+
     /// How many bytes of the stream's own carrier were read, if it is plain.
     pub(super) fn plain_read(&self, stream: StreamId) -> Option<u64> {
         match self.table.get(&stream)?.recv {

@@ -66,6 +66,8 @@ fn every_fault_has_somebody_to_befall() {
         assert!(scenario.is_coherent(), "{}", text());
         assert!(!scenario.asks.is_empty());
         assert_eq!(scenario.primary.conduct, Conduct::HONEST);
+        let client = scenario.tuning.config().client;
+        assert!(client.stream_window_bytes >= client.stream_reserve_bytes);
     }
 }
 

@@ -156,7 +156,8 @@ fn a_deadline_that_stays_due_is_a_fault_at_once() {
     let mut world = World::new(1);
     world.run_for(7 * MS);
     let host = world.add_host(restless(How::TimerDue, 1, false));
-    world.run_for(MS);
+    world.add_host(toy(0, &[(10 * MS, 1)]));
+    world.run_for(100 * MS);
     let since = 3 * MS;
     let fault = WorldFault {
         host,

@@ -144,7 +144,7 @@ fn what_is_sent_or_under_way_to_an_old_address_is_lost() {
     let b = world.add_host(toy(0, &[(MS, 1), (20 * MS, 1), (50 * MS, 1)]));
     let born_at = world.addr(a);
     world.run_until(25 * MS, |_| false);
-    world.rebind(a, false);
+    world.rebind(a, true);
     world.run_for(100 * MS);
     assert_eq!(arrivals(&world, a).len(), 1);
     assert_eq!(world.link(b, a).stats().astray, 2);
@@ -156,8 +156,8 @@ fn what_is_sent_or_under_way_to_an_old_address_is_lost() {
     assert_eq!(arrivals(&world, a).len(), 2);
     let last = &world.node::<Toy>(a).datagrams[1];
     assert_eq!(last.local_ip, Some(born_at.ip()));
-    // Once more: the second address is gone as well.
-    world.rebind(a, true);
+    // Once more: the second port is gone as well.
+    world.rebind(a, false);
     let now = world.time();
     world.act(b, |toy: &mut Toy, _| toy.plan = vec![(now, 1, now_at)]);
     world.run_for(100 * MS);

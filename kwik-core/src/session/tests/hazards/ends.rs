@@ -455,3 +455,45 @@ fn a_session_that_the_primary_closes_says_why() {
         world.client(|c, _| assert_eq!(c.events.last(), Some(&ClientEvent::Closed(reason))));
     }
 }
+
+/// The primary's connection is lost while the reader lags behind: what had arrived is read first, as
+/// far as it is contiguous, and the end of what was whole is an end.
+#[test]
+fn what_had_arrived_survives_the_loss_of_the_primary() {
+    let mut world = joined();
+    world.net.reads_after_down = true;
+    let [plain, ended, many, gap] = [(); 4].map(|()| world.open_stream());
+    world.write(plain, (0, 5000), false);
+    world.write(ended, (0, 5000), true);
+    world.write(many, (0, 2000), false);
+    world.settle();
+    world.delegate(many, (2000, 4000), PATH);
+    world.write(many, (4000, 5000), true);
+    world.secondary(2, |s, _| s.service = Service::Ignore);
+    world.delegate(gap, (0, 2000), PATH);
+    world.delegate(gap, (2000, 3000), OTHER);
+    world.write(gap, (3000, 5000), false);
+    let streams = [(plain, 5000), (ended, 5000), (many, 5000), (gap, 2000)];
+    for (stream, _) in streams {
+        world.limit_reader(stream, 1000);
+    }
+    world.settle();
+    world.fail(PathId::PRIMARY, DownCause::ClosedByPeer(code::NO_ERROR));
+    world.settle();
+    for (stream, readable) in streams {
+        world.limit_reader(stream, u64::MAX);
+        world.settle();
+        assert_eq!(world.read_to(stream), readable, "{stream}");
+        let lost = Err(StreamError::SessionLost(CloseReason::Peer(code::NO_ERROR)));
+        let end = if stream == ended || stream == many {
+            Ok(())
+        } else {
+            lost
+        };
+        assert_eq!(end_of(&mut world, stream), Some(end), "{stream}");
+    }
+    world.client(|c, _| {
+        assert_eq!(c.session.stats().delivered_bytes, 17_000);
+        assert!(!c.session.has_leftovers());
+    });
+}

@@ -1,18 +1,18 @@
 //! How a raw peer is set up: with the handshake of its world, and without chance of its own.
 //!
-//! Owns quinn-proto's configurations. What they draw follows from the birth of the peer, so that the
-//! bytes of a world with hostile peers can be repeated too.
+//! Owns quinn-proto's configurations and the handshakes in them. What they draw follows from the birth
+//! of the peer, so that the bytes of a world with hostile peers can be repeated too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::CryptoMode;
+use crate::crypto::null::{NullCrypto, Trust};
+use crate::host::Birth;
+use crate::identity::Identity;
+use crate::rng::{Chance, Purpose};
 use kwik_core::crypto::ALPN;
-use kwik_sim::CryptoMode;
-use kwik_sim::crypto::null::{NullCrypto, Trust};
-use kwik_sim::host::Birth;
-use kwik_sim::identity::Identity;
-use kwik_sim::rng::{Chance, Purpose};
 use quinn_proto::crypto;
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn_proto::{
@@ -68,24 +68,37 @@ pub(super) fn endpoint_config(birth: &Birth) -> EndpointConfig {
 
 pub(super) fn server_config(mode: CryptoMode, identity: &Identity, birth: &Birth) -> ServerConfig {
     let token_key = ring::hkdf::Salt::new(ring::hkdf::HKDF_SHA256, &[]).extract(&birth.entropy);
-    let crypto = match mode {
-        CryptoMode::Null => NullCrypto::new(birth.entropy).server_config(&identity.certificate_der),
-        CryptoMode::Rustls => Arc::new(server_tls(identity)),
-    };
+    let crypto = server_crypto(mode, identity, birth.entropy);
     ServerConfig::new(crypto, Arc::new(token_key))
 }
 
 pub(super) fn client_config(mode: CryptoMode, birth: &Birth) -> ClientConfig {
-    let crypto: Arc<dyn crypto::ClientConfig> = match mode {
-        CryptoMode::Null => NullCrypto::new(birth.entropy).client_config(Trust::Anybody),
-        CryptoMode::Rustls => Arc::new(client_tls()),
-    };
     let first = chance(birth, FIRST_ID).bytes(0);
-    let mut config = ClientConfig::new(crypto);
+    let mut config = ClientConfig::new(client_crypto(mode, birth.entropy));
     config
         .token_store(Arc::new(NoneTokenStore))
         .initial_dst_cid_provider(Arc::new(move || ConnectionId::new(&first[..16])));
     config
+}
+
+/// The handshakes of a server.
+pub fn server_crypto(
+    mode: CryptoMode,
+    identity: &Identity,
+    seed: [u8; 32],
+) -> Arc<dyn crypto::ServerConfig> {
+    match mode {
+        CryptoMode::Null => NullCrypto::new(seed).server_config(&identity.certificate_der),
+        CryptoMode::Rustls => Arc::new(server_tls(identity)),
+    }
+}
+
+/// The handshakes of a client that believes everybody.
+pub fn client_crypto(mode: CryptoMode, seed: [u8; 32]) -> Arc<dyn crypto::ClientConfig> {
+    match mode {
+        CryptoMode::Null => NullCrypto::new(seed).client_config(Trust::Anybody),
+        CryptoMode::Rustls => Arc::new(client_tls()),
+    }
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
@@ -102,6 +115,7 @@ fn server_tls(identity: &Identity) -> QuicServerConfig {
         .with_single_cert(vec![certificate], key.into())
         .expect("the key is that of the certificate");
     tls.alpn_protocols = vec![ALPN.to_vec()];
+    tls.send_tls13_tickets = 0;
     QuicServerConfig::try_from(tls).expect("a suite for Initial packets")
 }
 

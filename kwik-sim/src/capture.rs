@@ -31,6 +31,13 @@ use crate::timeline::recorder;
 /// Frames of a backtrace that are shown.
 const FRAMES_MAX: usize = 8;
 
+/// Crates whose frames are shown, and where their sources lie.
+const OURS: [(&str, &str); 3] = [
+    ("kwik_core", "kwik-core/src/"),
+    ("kwik_sim", "kwik-sim/src/"),
+    ("quinn_proto", "/quinn-proto-"),
+];
+
 /// Error events of one trial that are kept.
 const ERRORS_MAX: usize = 16;
 
@@ -196,12 +203,17 @@ fn shorten(backtrace: &str) -> String {
         let Some((_, name)) = line.split_once(": ") else {
             continue;
         };
-        let place = lines.next_if(|next| next.starts_with("at "));
-        // Generic calls begin with `<`.
+        let place = lines
+            .next_if(|next| next.starts_with("at "))
+            .unwrap_or_default();
+        // Generic calls begin with `<`; inlined ones go by their last name alone.
         let path = name.trim_start_matches('<');
-        let ours = path.starts_with("kwik_") || path.starts_with("quinn_proto");
-        if ours && !name.contains("::capture::") {
-            frames.push(format!("{name} {}", place.unwrap_or_default()));
+        let ours = OURS
+            .iter()
+            .any(|(krate, folder)| path.starts_with(krate) || place.contains(folder));
+        let is_listener = name.contains("::capture::") || place.contains("src/capture.rs");
+        if ours && !is_listener {
+            frames.push(format!("{name} {place}").trim_end().to_owned());
         }
     }
     frames.truncate(FRAMES_MAX);
@@ -348,11 +360,13 @@ mod tests {
         let whole = "   0: std::backtrace::create\n   1: kwik_sim::capture::hear\n             \
                      at src/capture.rs:1:1\n   2: core::panicking::panic\n   3: \
                      kwik_core::grant::Ledger::give\n             at grant.rs:9:1\n   4: \
-                     <kwik_sim::host::KwikNode as kwik_sim::host::Node>::run\n";
+                     <kwik_sim::host::KwikNode as kwik_sim::host::Node>::run\n   5: poll\n             \
+                     at /deps/quinn-proto-0.11.19/src/lib.rs:7:1\n";
         assert_eq!(
             shorten(whole),
             "kwik_core::grant::Ledger::give at grant.rs:9:1\n\
-             <kwik_sim::host::KwikNode as kwik_sim::host::Node>::run "
+             <kwik_sim::host::KwikNode as kwik_sim::host::Node>::run\n\
+             poll at /deps/quinn-proto-0.11.19/src/lib.rs:7:1"
         );
     }
 }

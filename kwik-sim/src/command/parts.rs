@@ -31,6 +31,14 @@ impl SourceArgs {
         Ok((preset.build)(seed))
     }
 
+    /// Its name for people.
+    pub(super) fn title(&self) -> String {
+        let file = self.script.as_ref().map(|file| file.display().to_string());
+        let seed = self.seed.map(|seed| format!("seed {seed}"));
+        let names = [self.scenario.clone(), file, seed];
+        names.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
     /// The options that name it.
     pub(super) fn options(&self) -> String {
         let seed = self.seed.map(|seed| format!(" --seed {seed}"));

@@ -16,9 +16,8 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Stop> {
         print(line)?;
     }
     if let Some(file) = &args.timeline {
-        let title = args.source.options().replace(" --", " ");
         let chart = Chart::new(&scenario, &outcome, &recording);
-        std::fs::write(file, render(title.trim(), &chart))
+        std::fs::write(file, render(&args.source.title(), &chart))
             .map_err(because(format!("cannot write {}", file.display())))?;
         print(format_args!("  drawn in {}", file.display()))?;
     }

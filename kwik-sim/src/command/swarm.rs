@@ -1,5 +1,6 @@
 //! `kwik-sim swarm`: many seeds, and what came of them together.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::ops::ControlFlow;
@@ -104,7 +105,11 @@ fn print_failures(args: &SwarmArgs, tally: &Tally) -> Result<(), Stop> {
         let options = format!(" --seed {seed}{}", args.crypto.option());
         failing::say(failure, &options)?;
     }
-    for (seed, failure) in tally.failures().iter().take(SHRUNK_MAX) {
+    // One of each kind: the second would shrink to the same.
+    let mut kinds = BTreeSet::new();
+    let firsts = tally.failures().iter();
+    let firsts = firsts.filter(|(_, failure)| kinds.insert((failure.class, failure.rule)));
+    for (seed, failure) in firsts.take(SHRUNK_MAX) {
         print(format_args!("seed {seed}"))?;
         failing::print_shrunk(&Scenario::from_seed(*seed), failure, args.crypto.mode())?;
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::recorder::{Fact, Recording};
 use super::story::{self, Line};
 use super::streams::{StreamChart, stream_charts};
-use crate::outcome::Outcome;
+use crate::outcome::{Ending, Outcome};
 use crate::scenario::{FaultKind, Scenario, Who};
 use crate::words;
 use crate::world::World;
@@ -78,7 +78,11 @@ impl Chart {
     pub fn new(scenario: &Scenario, outcome: &Outcome, recording: &Recording) -> Self {
         // Behind the end the world is only wound up.
         let facts = recording.facts.iter().cloned();
-        let facts: Vec<_> = facts.filter(|(at, _)| *at <= outcome.took).collect();
+        let is_life = |at: Duration, fact: &Fact| {
+            let winds_up = matches!(fact, Fact::SessionEnded(_)) && at == outcome.took;
+            at <= outcome.took && !(winds_up && outcome.ending != Ending::Failed)
+        };
+        let facts: Vec<_> = facts.filter(|(at, fact)| is_life(*at, fact)).collect();
         let end = micros(outcome.took).max(1);
         let end = end + end / 50;
         let mut lanes = Lanes::new(scenario, end);
@@ -124,7 +128,7 @@ fn figures(outcome: &Outcome, paths: &[PathLane]) -> Vec<(&'static str, String)>
         ("goodput", format!("{rate} Mbit/s")),
         ("datagrams", outcome.datagrams.to_string()),
     ];
-    if let Some(convergence) = outcome.convergence {
+    if let Some(convergence) = outcome.convergence.filter(|_| !outcome.met.is_empty()) {
         let (took, bound) = (convergence.took, convergence.bound);
         let text = format!("{} of {}", words::seconds(took), words::seconds(bound));
         figures.push(("after the last fault", text));

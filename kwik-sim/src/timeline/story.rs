@@ -152,7 +152,7 @@ impl Teller<'_> {
         Some(Line {
             at,
             kind: "death",
-            text: format!("{bytes} of {name} come back ungiven from now on ({reason})"),
+            text: format!("{bytes} granted to {name} come back, from now on ({reason})"),
             server: self.server(path),
         })
     }

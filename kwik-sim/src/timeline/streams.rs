@@ -71,6 +71,8 @@ pub struct LossBox {
     pub start: u64,
     /// One past the last byte.
     pub end: u64,
+    /// When the path had last brought something.
+    pub since: u64,
     /// When that was known.
     pub at: u64,
     /// Why.
@@ -134,6 +136,8 @@ struct Draft {
     /// Time, path, bytes.
     arrivals: Vec<(u64, u64, ByteRange)>,
     cursor: Vec<(u64, u64)>,
+    /// When each path last brought something.
+    heard: BTreeMap<u64, u64>,
 }
 
 impl Draft {
@@ -194,6 +198,7 @@ impl Draft {
             grant,
             start: range.start(),
             end: range.end(),
+            since: self.heard.get(&path).copied().unwrap_or(at),
             at,
             reason: reason.to_owned(),
             again: Vec::new(),
@@ -205,6 +210,7 @@ impl Draft {
     fn on_arrived(&mut self, at: u64, path: u64, range: ByteRange) {
         self.size = self.size.max(range.end());
         self.arrivals.push((at, path, range));
+        self.heard.insert(path, at);
         self.present.insert(range);
         if self.lost.remove(range) > 0 {
             for loss in &mut self.losses {

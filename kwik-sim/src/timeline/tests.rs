@@ -153,6 +153,7 @@ fn nothing_in_a_page_can_break_out() {
     assert_eq!(page.matches("</script>").count(), 2);
     let text = "a</script>\u{2028}&";
     let json = serde_json::to_string(text).expect("text");
+    assert!(!inert(&json).contains(['<', '>', '&']), "{json}");
     assert_eq!(
         serde_json::from_str(&inert(&json)).ok(),
         Some(text.to_owned())

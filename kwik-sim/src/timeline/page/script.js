@@ -20,6 +20,8 @@
     const unit = units.find(([size]) => count >= size);
     return unit ? (count / unit[0]).toFixed(1) + " " + unit[1] : count + " B";
   };
+  const most = Math.max(1, ...data.paths.flatMap((path) => path.goodput));
+  const rate = (count) => (count * 8 / data.goodput_column).toFixed(1) + " Mbit/s";
   const html = (parent, tag, text, cls) => {
     const node = parent.appendChild(document.createElement(tag));
     if (text !== undefined) node.textContent = text;
@@ -80,10 +82,12 @@
       entry(name, (g) => svg(g, "rect", { width: 14, height: 12, rx: 2, fill: color(server) }));
     }
     entry("granted", (g) => svg(g, "rect", { x: .5, y: .5, width: 16, height: 11, rx: 1, fill: "var(--soft)", "fill-opacity": .12, stroke: "var(--soft)", "stroke-opacity": .5 }));
-    entry("granted again", (g) => svg(g, "rect", { x: 1, y: 1, width: 15, height: 10, rx: 1, fill: "var(--soft)", "fill-opacity": .12, stroke: "var(--ink)", "stroke-width": 1.6 }));
-    entry("lost", (g) => svg(g, "rect", { x: .5, y: .5, width: 16, height: 11, class: "lost", fill: "url(#hatch)" }));
+    const losses = data.streams.some((stream) => stream.losses.length);
+    if (losses) entry("granted again", (g) => svg(g, "rect", { x: 1, y: 1, width: 15, height: 10, rx: 1, fill: "var(--soft)", "fill-opacity": .12, stroke: "var(--ink)", "stroke-width": 1.6 }));
+    if (losses) entry("owed, then lost", (g) => svg(g, "rect", { x: .5, y: .5, width: 16, height: 11, class: "lost", fill: "url(#hatch)" }));
     entry("read", (g) => svg(g, "path", { d: "M1 11L8 6L17 1", class: "cursor" }));
-    entry("fault", (g) => svg(g, "path", { d: "M9 0V12", class: "mark" }));
+    if (data.faults.length) entry("fault", (g) => svg(g, "path", { d: "M9 0V12", class: "mark" }));
+    entry(`goodput, peak ${rate(most)}`, (g) => svg(g, "path", { d: "M0 11L5 3L11 5L17 11Z", fill: "var(--soft)", "fill-opacity": .3, stroke: "var(--soft)" }));
   }
 
   // One vertical line through all charts.
@@ -149,7 +153,7 @@
 
   function streamChart(stream, index, width, x, crosses) {
     const top = index === 0 ? 10 + labelRows * 13 : 10;
-    const height = data.streams.length === 1 ? 400 : data.streams.length === 2 ? 250 : 170;
+    const height = data.streams.length === 1 ? 440 : data.streams.length === 2 ? 250 : 170;
     const y = (offset) => top + height - offset / Math.max(1, stream.size) * height;
     const node = panel(width, top + height + 8, crosses, (at, py) => hoverStream(stream, at, (top + height - py) / height * stream.size));
     timeAxis(node, x, top, height, false);
@@ -164,6 +168,7 @@
       svg(node, "rect", { ...box(grant, grant.from, grant.to), fill: colorOf(grant.path), "fill-opacity": .09, stroke: colorOf(grant.path), "stroke-opacity": .4, "stroke-width": .8 });
     }
     for (const loss of stream.losses) {
+      svg(node, "rect", { ...box(loss, loss.since, loss.at), fill: "url(#hatch)", "fill-opacity": .38 });
       svg(node, "rect", { ...box(loss, loss.at, loss.until ?? data.end), class: "lost", fill: "url(#hatch)" });
     }
     for (const grant of stream.grants.filter((grant) => grant.again)) {
@@ -203,16 +208,14 @@
       const what = grant.grant === null ? "writes itself" : `grant ${grant.grant}`;
       lines.push(`${nameOf(grant.path)}: ${what}${grant.again ? ", again" : ""}, ${bytes(grant.end - grant.start)} from ${bytes(grant.start)}, ${seconds(grant.from)} to ${seconds(grant.to)}`);
     }
-    for (const loss of stream.losses.filter((loss) => covers(loss, loss.at, loss.until ?? data.end))) {
+    for (const loss of stream.losses.filter((loss) => covers(loss, loss.since, loss.until ?? data.end))) {
       const again = loss.again.map(([path, count]) => `${nameOf(path)} ${bytes(count)}`).join(", ");
-      lines.push(`lost by ${nameOf(loss.path)} (${loss.reason}): ${bytes(loss.end - loss.start)}; brought again by ${again || "nobody"}`);
+      lines.push(`owed by ${nameOf(loss.path)}, which last brought something at ${seconds(loss.since)}, and lost at ${seconds(loss.at)} (${loss.reason}): ${bytes(loss.end - loss.start)}; brought again by ${again || "nobody"}`);
     }
     return lines.join("\n");
   }
 
   function pathLanes(width, x, crosses) {
-    const most = Math.max(1, ...data.paths.flatMap((path) => path.goodput));
-    const rate = (count) => (count * 8 / data.goodput_column).toFixed(1) + " Mbit/s";
     const [bar, area, gap] = [13, 34, 13];
     const lane = bar + area + gap;
     const height = data.paths.length * lane;
@@ -239,7 +242,6 @@
       });
       svg(node, "path", { d: d + `L${x(data.end)} ${base}Z`, fill: tint, "fill-opacity": .28, stroke: tint, "stroke-width": 1.2 });
     });
-    svg(node, "text", { x: width - RIGHT, y: height + 15, "text-anchor": "end" }, `peak ${rate(most)}`);
     crosses.add(node, height);
   }
 

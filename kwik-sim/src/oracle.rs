@@ -21,7 +21,7 @@
 //! | I14 | a deadline that was served is over | [`world`](crate::world) |
 //! | I15 | every call in every state returns, and changes nothing if it must not | [`poke`](crate::app::poke) |
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use kwik_core::ids::StreamId;
 
@@ -138,7 +138,7 @@ impl Oracle {
         if accepted.is_empty() || !stage.world.is_up(stage.primary) {
             return Ok(());
         }
-        let opened: BTreeSet<StreamId> = stage.primary_app().opened().collect();
+        let opened = stage.primary_app().opened();
         match accepted.iter().find(|stream| !opened.contains(stream)) {
             Some(stream) if !self.primary_was_lost => {
                 let detail = format!("stream {stream} was opened by nobody");

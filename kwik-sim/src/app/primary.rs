@@ -79,6 +79,8 @@ pub struct Primary {
     /// Answers that are left to somebody else.
     unanswered: Vec<(StreamId, u64)>,
     paths: Vec<(Duration, PathEvent)>,
+    /// Streams that it opened.
+    opened: BTreeSet<StreamId>,
     holes: u64,
     closed: Vec<CloseReason>,
     errors: Vec<StreamError>,
@@ -104,7 +106,7 @@ struct Session {
     grants: BTreeMap<GrantId, (StreamId, PathId, ByteRange)>,
     /// Answers that are to be handed on.
     by_hand: Vec<(StreamId, u64)>,
-    /// Streams that it opened.
+    /// Streams that it opened and that were not taken note of.
     opened: BTreeSet<StreamId>,
 }
 
@@ -129,6 +131,7 @@ impl Primary {
             done: Vec::new(),
             unanswered: Vec::new(),
             paths: Vec::new(),
+            opened: BTreeSet::new(),
             holes: 0,
             closed: Vec::new(),
             errors: Vec::new(),
@@ -147,11 +150,10 @@ impl Primary {
         self.sessions.get(&session).map_or(&[], |s| &s.paths)
     }
 
-    /// Streams that it has opened in the sessions that it has.
-    pub fn opened(&self) -> impl Iterator<Item = StreamId> + '_ {
-        self.sessions
-            .values()
-            .flat_map(|s| s.opened.iter().copied())
+    /// Streams that it has opened, in whatever session.
+    #[must_use]
+    pub fn opened(&self) -> &BTreeSet<StreamId> {
+        &self.opened
     }
 
     /// The path that it named last for a secondary, in the first of its sessions.
@@ -225,6 +227,7 @@ impl Primary {
         let mut primary = host.endpoint.primary(host.moment.now, handle)?;
         let result = step(session, &mut primary, &self.spec);
         self.unanswered.append(&mut session.by_hand);
+        self.opened.append(&mut session.opened);
         result.map_err(|error| self.errors.push(error)).ok()
     }
 

@@ -2,6 +2,7 @@
 
 mod dials;
 mod leftovers;
+mod names;
 mod stage;
 
 use std::net::SocketAddr;

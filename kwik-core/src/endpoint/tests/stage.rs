@@ -53,15 +53,20 @@ impl Stage {
             wire,
             secondary,
         };
-        let target = DialTarget {
-            addr: stage.nodes[PRIMARY].addr(),
-            server_name: "kwik".to_owned(),
-            pin: identity.pin(),
-        };
+        let target = stage.primary_target();
         let connected = stage.endpoint(CLIENT).connect(now, target);
         assert_eq!(connected, Ok(SESSION));
         stage.run(delay * 8);
         stage
+    }
+
+    /// What the client dials.
+    pub(super) fn primary_target(&self) -> DialTarget {
+        DialTarget {
+            addr: self.nodes[PRIMARY].addr(),
+            server_name: "kwik".to_owned(),
+            pin: self.secondary.pin,
+        }
     }
 
     pub(super) fn driven(&mut self, node: usize) -> &mut Driven {

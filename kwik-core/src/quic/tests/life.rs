@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::net::{Identity, Net};
+use super::wire::Losses;
 use super::{
     CLIENT, PATH, SERVER, SESSION, control, distant_pair, open_uni, pair, pair_with, quic_config,
     read, write,
@@ -283,4 +284,20 @@ fn a_secondary_that_is_down_is_forgotten_without_being_closed() {
         })
     ));
     net.assert_empty(CLIENT);
+}
+
+/// A handshake of which much gets lost shows signs of life long before it is done: whoever dials needs
+/// to tell it from silence [PATH-5].
+#[test]
+fn a_handshake_is_heard_before_it_is_done() {
+    let mut net = distant_pair();
+    net.wire.delay = Duration::from_millis(100);
+    net.wire.losses = Some(Losses::new((CLIENT, SERVER), [0x20, 0x07]));
+    while net.told(CLIENT).is_empty() && net.elapsed() < Duration::from_secs(20) {
+        net.run(Duration::from_millis(50));
+    }
+    assert_eq!(net.told(CLIENT), [Input::Heard(PATH)]);
+    net.run(Duration::from_secs(20));
+    let is_up = |input: &Input| matches!(input, Input::PathUp { .. });
+    assert!(net.told(CLIENT).iter().any(is_up));
 }

@@ -105,8 +105,6 @@ impl ClientSession {
         if !self.begin_connection(now, id) {
             return self.end_path(cx, id, PathPhase::Dead, code::PATH_ENDED);
         }
-        // Its carriers have names that those of the next connection will have too.
-        self.drop_segments_of(id);
         let Some(path) = self.paths.live.get_mut(&id) else {
             return;
         };

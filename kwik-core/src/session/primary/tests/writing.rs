@@ -124,6 +124,16 @@ fn no_byte_goes_past_the_credit_and_no_carrier_is_left_open_there() {
     assert_eq!(bench.events(), [writable(stream)]);
 }
 
+/// [SEG-4]: nor if the write ended with the credit and nobody asks for more.
+#[test]
+fn a_write_that_uses_up_the_credit_leaves_no_carrier_open() {
+    let mut bench = Bench::new();
+    let stream = bench.aggregated(100);
+    assert_eq!(bench.write(stream, 100), 100);
+    let owner = SegmentOwner::Primary(stream);
+    assert_eq!(bench.segments(), [(owner, range(0, 100), true)]);
+}
+
 #[test]
 fn a_write_waits_for_a_carrier_and_for_room() {
     let mut bench = Bench::new();

@@ -394,6 +394,25 @@ fn a_slow_grant_is_reported_at_once_and_its_late_bytes_count() {
     }
 }
 
+/// [GRANT-10]: bytes of a grant that is reported lost are placed only where a live one asks for them.
+/// The primary may have decided otherwise about the rest.
+#[test]
+fn late_bytes_of_a_lost_grant_count_only_where_they_are_asked_for_again() {
+    let mut world = joined();
+    world.secondary(2, |s, _| s.service = Service::Ignore);
+    let hold = world.hold(PATH, Side::Client, What::Segments);
+    let stream = world.open_stream();
+    let slow = world.delegate(stream, (0, 5000), PATH);
+    world.advance(Duration::from_millis(5100));
+    assert_eq!(fates(&mut world, slow).len(), 1);
+    world.delegate(stream, (0, 2000), OTHER);
+    world.settle();
+    world.lift(hold);
+    world.settle();
+    assert!(world.read_to(stream) <= 2000, "{}", world.read_to(stream));
+    assert!(is_active(&mut world, PATH));
+}
+
 /// A path with all the grants that it may have dies: the statuses that are owed are no flood, and
 /// there can be no more of them than that [GRANT-14].
 #[test]
@@ -429,30 +448,35 @@ fn the_statuses_that_a_dead_path_owes_are_no_flood() {
     assert!(world.is_whole(stream, max * 10));
 }
 
-/// A GRANT meets a stream that the client has finished with and forgotten [GRANT-5].
+/// A GRANT meets a stream that the client has finished with: forgotten, or waiting for what it sent
+/// there to be acknowledged [GRANT-5].
 #[test]
-fn a_grant_for_a_forgotten_stream_is_lost_and_nothing_else() {
-    let mut world = joined();
-    let stream = world.open_stream();
-    world.delegate(stream, (0, 1000), PATH);
-    world.settle();
-    let hold = world.hold(PathId::PRIMARY, Side::Server, What::All);
-    world
-        .client(|c, cx| c.session.stop(cx, stream, 99))
-        .expect("open");
-    world.client(|c, _| c.readers.clear());
-    world.settle();
-    // The primary has not heard of it.
-    let late = world.delegate(stream, (1000, 2000), PATH);
-    world.settle();
-    world.lift(hold);
-    world.settle();
-    assert_open(&mut world);
-    assert!(is_active(&mut world, PATH));
-    let fate = fates(&mut world, late);
-    assert!(matches!(fate[..], [Err((LostReason::Gone, _))]), "{fate:?}");
-    world.assert_no_carrier_leaks(PATH);
-    world.assert_no_carrier_leaks(PathId::PRIMARY);
+fn a_grant_for_a_stream_that_is_over_is_lost_and_nothing_else() {
+    for forgotten in [true, false] {
+        let mut world = joined();
+        let deaf = |world: &mut World| world.hold(PathId::PRIMARY, Side::Server, What::All);
+        let early = (!forgotten).then(|| deaf(&mut world));
+        let stream = world.open_stream();
+        world.delegate(stream, (0, 1000), PATH);
+        world.settle();
+        let hold = early.unwrap_or_else(|| deaf(&mut world));
+        world
+            .client(|c, cx| c.session.stop(cx, stream, 99))
+            .expect("open");
+        world.client(|c, _| c.readers.clear());
+        world.settle();
+        // The primary has not heard of it.
+        let late = world.delegate(stream, (1000, 2000), PATH);
+        world.settle();
+        world.lift(hold);
+        world.settle();
+        assert_open(&mut world);
+        assert!(is_active(&mut world, PATH));
+        let fate = fates(&mut world, late);
+        assert!(matches!(fate[..], [Err((LostReason::Gone, _))]), "{fate:?}");
+        world.assert_no_carrier_leaks(PATH);
+        world.assert_no_carrier_leaks(PathId::PRIMARY);
+    }
 }
 
 /// A GRANT meets a path that the client has given up [GRANT-5].

@@ -201,6 +201,23 @@ fn a_secondary_that_falls_silent_is_dead_in_time() {
     assert!(is_active(&mut world, OTHER));
 }
 
+/// [PATH-7]: with no other secondary, the primary is the one to be asked, and it alone.
+#[test]
+fn a_dead_secondary_is_found_although_there_is_no_other() {
+    let mut world = Setup {
+        secondaries: 1,
+        ..Setup::default()
+    }
+    .joined();
+    let stream = world.open_stream();
+    world.secondary(1, |s, _| s.service = Service::Ignore);
+    world.delegate(stream, (0, 5000), PATH);
+    world.settle();
+    world.crash(1);
+    world.advance(Duration::from_secs(3));
+    assert!(was_told(&mut world, PathEvent::Dead(PATH)));
+}
+
 /// [PATH-7]: the primary is slow or idle, and one secondary dies: another one bears witness.
 #[test]
 fn a_dead_secondary_is_found_while_the_primary_is_silent() {

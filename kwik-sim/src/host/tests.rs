@@ -84,5 +84,5 @@ fn events_without_end_are_told() {
     let fault = world
         .fault()
         .expect("each session that ends begins another");
-    assert_eq!((fault.host, fault.what.rule()), (host, "events"));
+    assert_eq!((fault.host, fault.what.rule()), (host, "I13"));
 }

@@ -138,7 +138,7 @@ fn a_program_that_is_never_done_is_halted_and_the_others_live_on() {
     assert_eq!(fault.host, b);
     assert_eq!(fault.at, Duration::ZERO);
     assert_eq!(fault.what, FaultOf::NeverDone);
-    assert_eq!(fault.what.rule(), "livelock");
+    assert_eq!(fault.what.rule(), "I13");
     assert!(fault.to_string().contains("host 0"), "{fault}");
     assert_eq!(world.node::<Restless>(b).rounds, 10_001);
     assert_eq!(arrivals(&world, c).len(), 2);
@@ -224,7 +224,7 @@ impl App for Alarmed {
 
 #[test]
 fn an_alarm_that_is_due_at_once_is_no_fault_unless_it_never_ends() {
-    for (alarms, rule) in [(100, None), (u32::MAX, Some("livelock"))] {
+    for (alarms, rule) in [(100, None), (u32::MAX, Some("I13"))] {
         let left = Rc::new(Cell::new(alarms));
         let app = Rc::clone(&left);
         let mut world = World::new(1);

@@ -112,9 +112,9 @@ pub struct DialPolicy {
     pub paths_max: usize,
     /// Dials at the same time; more wait.
     pub dials_max: usize,
-    /// A dial of which nothing was heard for so long has failed; so has one without an accepted join
-    /// after three times as long. A connection of which nothing was heard for a third of it, or that
-    /// has led to no join after all of it, is replaced by a fresh one.
+    /// A dial of which nothing was heard for so long has failed; so has one without an accepted join so
+    /// long after the server was reached, or after three times as long in all. A connection of which nothing was heard for a third of it, or that
+    /// has led to no join after two thirds of it, is replaced by a fresh one.
     pub dial_deadline: Duration,
     /// Connections to secondaries that a session begins in a minute, those that replace another
     /// included. A path that needs one more is dead.

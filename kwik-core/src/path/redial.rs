@@ -15,6 +15,8 @@ const DEADLINES_MAX: u32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dial {
     began: Instant,
+    /// When one of its connections stood for the first time.
+    stood: Option<Instant>,
     /// When something of any of its connections was last heard, or it began.
     heard: Instant,
     /// When the connection of now began.
@@ -39,6 +41,7 @@ impl Dial {
     pub(crate) const fn new(now: Instant) -> Self {
         Self {
             began: now,
+            stood: None,
             heard: now,
             connection_began: now,
             connection_heard: now,
@@ -51,6 +54,11 @@ impl Dial {
         self.connection_heard = now;
     }
 
+    /// The connection of now stands: the server is there.
+    pub(crate) fn on_connected(&mut self, now: Instant) {
+        self.stood.get_or_insert(now);
+    }
+
     /// A fresh connection has taken the place of the last.
     pub(crate) fn on_redial(&mut self, now: Instant) {
         self.connection_began = now;
@@ -59,11 +67,11 @@ impl Dial {
 
     /// When [`Self::on_timeout`] has something to say, if nothing is heard before.
     pub(crate) fn deadline(&self, dial_deadline: Duration) -> Instant {
-        // A connection on which now and then something is heard has a whole deadline. Servers give it
-        // no more, and would close it [SESS-1].
+        // A connection on which now and then something is heard has twice as long. Servers give it not
+        // much more, and would close it [SESS-1].
         self.fails_at(dial_deadline)
             .min(self.connection_heard + silent_part(dial_deadline))
-            .min(self.connection_began + dial_deadline)
+            .min(self.connection_began + silent_part(dial_deadline) * 2)
     }
 
     /// Judges the silence up to `now`.
@@ -78,10 +86,13 @@ impl Dial {
     }
 
     /// A deadline without a sign of life ends the dial. Signs of life, such as the answers to a
-    /// handshake of which half is lost, earn it more time, but not for ever.
+    /// handshake of which half is lost, earn it more time, but not for ever; and a server that is there
+    /// has one deadline to let the client join.
     fn fails_at(&self, dial_deadline: Duration) -> Instant {
         let silent = self.heard + silent_part(dial_deadline) * SILENT_MAX;
-        silent.min(self.began + dial_deadline * DEADLINES_MAX)
+        let endless = self.began + dial_deadline * DEADLINES_MAX;
+        let mute = self.stood.map_or(endless, |stood| stood + dial_deadline);
+        silent.min(endless).min(mute)
     }
 }
 
@@ -143,6 +154,23 @@ mod tests {
         use DialVerdict::{Failed, Redial};
         let signs: Vec<u64> = (1..60).step_by(2).collect();
         let course = course(&signs);
-        assert_eq!(course, [(9, Redial), (18, Redial), (27, Failed)]);
+        let redials = [(6, Redial), (12, Redial), (18, Redial), (24, Redial)];
+        assert_eq!(course.split_last(), Some((&(27, Failed), &redials[..])));
+    }
+    /// [PATH-5]
+    #[test]
+    fn a_server_that_is_there_has_one_deadline_to_accept_a_join() {
+        let start = any_instant();
+        let at = |second| start + Duration::from_secs(second);
+        let mut dial = Dial::new(start);
+        for second in 1..12 {
+            dial.on_heard(at(second));
+            assert_ne!(dial.on_timeout(at(second), DEADLINE), DialVerdict::Failed);
+            if second == 3 || second == 8 {
+                dial.on_connected(at(second));
+            }
+        }
+        dial.on_heard(at(12));
+        assert_eq!(dial.on_timeout(at(12), DEADLINE), DialVerdict::Failed);
     }
 }

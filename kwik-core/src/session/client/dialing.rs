@@ -135,6 +135,9 @@ impl ClientSession {
         if !path.state.on_connected() {
             return;
         }
+        if let Some(dial) = &mut path.dial {
+            dial.on_connected(cx.now.monotonic);
+        }
         let join = Join {
             session,
             path: id,

@@ -68,6 +68,25 @@ pub fn promise(scenario: &Scenario) -> Promise {
     }
 }
 
+/// The same scenario without what a session may die of: in it everything must arrive, and in time.
+/// What the links to the primary lose becomes little, what lasts there short, and nobody dies whom the
+/// session cannot do without.
+#[must_use]
+pub fn healing(mut scenario: Scenario) -> Scenario {
+    for link in [&mut scenario.primary.uplink, &mut scenario.primary.downlink] {
+        link.loss_ppm = link.loss_ppm.min(20_000);
+        link.corrupt_ppm = 0;
+        link.burst = None;
+        link.drop_first = 0;
+        link.payload_max_bytes = link.payload_max_bytes.max(PAYLOAD_MIN_BYTES);
+    }
+    scenario.faults.retain(|fault| !may_end_session(fault));
+    while silence(&scenario) > SILENCE_SAFE {
+        scenario.faults.pop();
+    }
+    scenario
+}
+
 /// Whether the links to a primary are such that QUIC gets through for certain.
 fn is_kind(primary: &Server) -> bool {
     [&primary.uplink, &primary.downlink]

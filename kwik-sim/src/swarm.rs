@@ -10,41 +10,8 @@ use std::num::NonZeroUsize;
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
-use std::time::Duration;
 
 pub use self::tally::{Cell, Column, Table, Tally};
-use crate::capture::{self, guarded};
-use crate::crypto::CryptoMode;
-use crate::outcome::{Ending, Outcome};
-use crate::scenario::Scenario;
-use crate::{clock, trial};
-
-/// What becomes of the scenario of a seed. Whatever panics on the way is an outcome too.
-#[must_use]
-pub fn live(seed: u64, crypto: CryptoMode) -> Outcome {
-    judged(|| trial::run(&Scenario::from_seed(seed), crypto))
-}
-
-/// Runs a trial; its panic is an outcome, and so are error events that nobody else heard.
-#[must_use]
-pub fn judged(trial: impl FnOnce() -> Outcome) -> Outcome {
-    match guarded(trial) {
-        Ok((mut outcome, errors)) => {
-            let heard = capture::errors_failure(&errors, outcome.took);
-            outcome.failure = outcome.failure.or(heard);
-            outcome
-        }
-        Err(panic) => Outcome {
-            ending: Ending::Failed,
-            failure: Some(panic.failure(clock::time_here())),
-            trace: 0,
-            datagrams: 0,
-            took: Duration::ZERO,
-            convergence: None,
-            met: Vec::new(),
-        },
-    }
-}
 
 /// Lives all seeds on so many threads, and shows `each` what came of them in the order of the seeds,
 /// until it breaks off. What a thread did beyond that point is dropped.

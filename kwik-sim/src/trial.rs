@@ -55,12 +55,7 @@ fn conclude(
     let failure = match result {
         Err(panic) => Some(panic.failure(at)),
         Ok((Err(failure), _)) => Some(failure),
-        Ok((Ok(()), errors)) => errors.into_iter().next().map(|error| Failure {
-            class: FailureClass::Correctness,
-            rule: "I11",
-            detail: error,
-            at,
-        }),
+        Ok((Ok(()), errors)) => capture::errors_failure(&errors, at),
     };
     match trial {
         Some(trial) => trial.outcome(failure),
@@ -361,3 +356,6 @@ impl<'a> Trial<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

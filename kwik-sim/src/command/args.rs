@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use kwik_sim::crypto::CryptoMode;
+use kwik_sim::{Scenario, atlas};
 
 /// Lives KWIK through, in worlds that follow from a seed.
 ///
@@ -60,6 +61,8 @@ pub(super) struct SourceArgs {
     /// A file with a scenario in its text form; --seed replaces its seed
     #[arg(long, value_name = "FILE", conflicts_with = "scenario")]
     pub(super) script: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) healing: Healing,
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,6 +87,8 @@ pub(super) struct SwarmArgs {
     /// The first of them
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub(super) from: u64,
+    #[command(flatten)]
+    pub(super) healing: Healing,
     #[command(flatten)]
     pub(super) crypto: Crypto,
     /// How many at a time [default: one for each core]
@@ -121,6 +126,29 @@ pub(super) struct MasksArgs {
     /// How many at a time [default: one for each core]
     #[arg(long, value_name = "T")]
     pub(super) threads: Option<NonZeroUsize>,
+}
+
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct Healing {
+    /// Take away what a session may die of: everything must arrive, in time
+    #[arg(long = "healing")]
+    is_on: bool,
+}
+
+impl Healing {
+    /// The scenario as it is meant.
+    pub(super) fn of(self, scenario: Scenario) -> Scenario {
+        if self.is_on {
+            atlas::healing(scenario)
+        } else {
+            scenario
+        }
+    }
+
+    /// As it is written on a command line; nothing if it goes without saying.
+    pub(super) const fn option(self) -> &'static str {
+        if self.is_on { " --healing" } else { "" }
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::Args)]

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use kwik_sim::outcome::FailureClass;
-use kwik_sim::swarm;
+use kwik_sim::{Scenario, swarm, trial};
 
 use super::args::DeterminismArgs;
 use super::exit::{Exit, Stop, because, print};
@@ -52,7 +52,7 @@ pub(super) fn print_traces(args: &DeterminismArgs) -> Result<Exit, Stop> {
     // Two of us share the cores.
     let threads = NonZeroUsize::new(threads(None).get() / 2).unwrap_or(NonZeroUsize::MIN);
     let mut result = Ok(());
-    let live = |seed| swarm::live(seed, crypto).trace;
+    let live = |seed| trial::run(&Scenario::from_seed(seed), crypto).trace;
     swarm::in_order(seeds(args), threads, live, |seed, trace| {
         result = print(format_args!("{seed} {trace:016x}"));
         match result {

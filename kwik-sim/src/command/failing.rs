@@ -4,7 +4,7 @@ use kwik_sim::crypto::CryptoMode;
 use kwik_sim::outcome::Failure;
 use kwik_sim::shrink::{regression_test, shrink};
 use kwik_sim::words::Indented;
-use kwik_sim::{Scenario, swarm, trial};
+use kwik_sim::{Scenario, trial};
 
 use super::exit::{Stop, print};
 
@@ -39,6 +39,6 @@ pub(super) fn print_shrunk(
 
 /// How a scenario fails, if it breaks the same rule in the same way.
 fn fails_alike(scenario: &Scenario, failure: &Failure, crypto: CryptoMode) -> Option<Failure> {
-    let found = swarm::judged(|| trial::run(scenario, crypto)).failure?;
+    let found = trial::run(scenario, crypto).failure?;
     (found.class == failure.class && found.rule == failure.rule).then_some(found)
 }

@@ -12,6 +12,11 @@ use super::exit::{Stop, because};
 impl SourceArgs {
     /// The scenario that is meant.
     pub(super) fn scenario(&self) -> Result<Scenario, Stop> {
+        self.told().map(|scenario| self.healing.of(scenario))
+    }
+
+    /// As the options before the last name it.
+    fn told(&self) -> Result<Scenario, Stop> {
         if let Some(file) = &self.script {
             let shown = file.display();
             let text =
@@ -50,7 +55,8 @@ impl SourceArgs {
             .script
             .as_ref()
             .map(|file| format!(" --script {}", file.display()));
-        [seed, name, file].into_iter().flatten().collect()
+        let healing = Some(self.healing.option().to_owned());
+        [seed, name, file, healing].into_iter().flatten().collect()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use kwik_sim::timeline::recorder::record;
 use kwik_sim::timeline::{Chart, render};
-use kwik_sim::{swarm, trial};
+use kwik_sim::trial;
 
 use super::args::RunArgs;
 use super::exit::{Exit, Stop, because, print};
@@ -11,7 +11,7 @@ use super::{failing, story};
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Stop> {
     let scenario = args.source.scenario()?;
     let crypto = args.crypto.mode();
-    let (outcome, recording) = record(|| swarm::judged(|| trial::run(&scenario, crypto)));
+    let (outcome, recording) = record(|| trial::run(&scenario, crypto));
     for line in story::lines(&scenario, &outcome, &recording, args.crypto.name()) {
         print(line)?;
     }

@@ -1,6 +1,6 @@
 //! `kwik-sim shrink`: a smaller scenario that fails in the same way.
 
-use kwik_sim::{swarm, trial};
+use kwik_sim::trial;
 
 use super::args::ShrinkArgs;
 use super::exit::{Exit, Stop, print};
@@ -9,7 +9,7 @@ use super::failing;
 pub(super) fn run(args: &ShrinkArgs) -> Result<Exit, Stop> {
     let scenario = args.source.scenario()?;
     let crypto = args.crypto.mode();
-    let outcome = swarm::judged(|| trial::run(&scenario, crypto));
+    let outcome = trial::run(&scenario, crypto);
     match &outcome.failure {
         None => print("nothing to shrink: all went well")?,
         Some(failure) => {

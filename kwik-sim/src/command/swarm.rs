@@ -8,10 +8,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use kwik_sim::Scenario;
 use kwik_sim::atlas::expected_cells;
 use kwik_sim::swarm::{self, Column, Tally};
-use kwik_sim::words;
+use kwik_sim::{Scenario, trial, words};
 
 use super::args::SwarmArgs;
 use super::exit::{Exit, Stop, because, print};
@@ -32,7 +31,8 @@ pub(super) fn run(args: &SwarmArgs) -> Result<Exit, Stop> {
     let progress = progress(args.seeds);
     let mut tally = Tally::default();
     let seeds = args.from..args.from.saturating_add(args.seeds);
-    let live = |seed| swarm::live(seed, crypto);
+    let scenario = |seed| args.healing.of(Scenario::from_seed(seed));
+    let live = |seed| trial::run(&scenario(seed), crypto);
     swarm::in_order(seeds, threads, live, |seed, outcome| {
         tally.add(seed, outcome);
         progress.inc(1);
@@ -102,7 +102,8 @@ fn print_result(args: &SwarmArgs, tally: &Tally) -> Result<(), Stop> {
 
 fn print_failures(args: &SwarmArgs, tally: &Tally) -> Result<(), Stop> {
     for (seed, failure) in tally.failures() {
-        let options = format!(" --seed {seed}{}", args.crypto.option());
+        let (healing, crypto) = (args.healing.option(), args.crypto.option());
+        let options = format!(" --seed {seed}{healing}{crypto}");
         failing::say(failure, &options)?;
     }
     // One of each kind: the second would shrink to the same.
@@ -111,7 +112,8 @@ fn print_failures(args: &SwarmArgs, tally: &Tally) -> Result<(), Stop> {
     let firsts = firsts.filter(|(_, failure)| kinds.insert((failure.class, failure.rule)));
     for (seed, failure) in firsts.take(SHRUNK_MAX) {
         print(format_args!("seed {seed}"))?;
-        failing::print_shrunk(&Scenario::from_seed(*seed), failure, args.crypto.mode())?;
+        let scenario = args.healing.of(Scenario::from_seed(*seed));
+        failing::print_shrunk(&scenario, failure, args.crypto.mode())?;
     }
     Ok(())
 }
@@ -133,10 +135,11 @@ fn verdict(args: &SwarmArgs, tally: &Tally) -> Result<Exit, Stop> {
 /// What is kept of a run. Two runs of the same seeds must agree in the digest.
 fn ledger_line(args: &SwarmArgs, tally: &Tally, elapsed: Duration) -> String {
     format!(
-        "version={} from={} count={} crypto={} seconds={:.1} failures={} digest={:016x}",
+        "version={} from={} count={}{} crypto={} seconds={:.1} failures={} digest={:016x}",
         env!("CARGO_PKG_VERSION"),
         args.from,
         tally.count(),
+        args.healing.option(),
         args.crypto.name(),
         elapsed.as_secs_f64(),
         tally.failures().len(),

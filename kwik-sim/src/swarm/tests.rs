@@ -1,7 +1,9 @@
 //! That a swarm has one result, and what it counts.
 
+use std::time::Duration;
+
 use super::*;
-use crate::outcome::{Convergence, Failure, FailureClass};
+use crate::outcome::{Convergence, Ending, Failure, FailureClass, Outcome};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -122,23 +124,4 @@ fn a_cell_that_can_happen_and_did_not_is_told() {
     assert_eq!(row("pause"), ["·", "100", "?", "·"], "{table}");
     assert_eq!(row("storm"), ["?", "·", "·", "·"], "{table}");
     assert_eq!(row("none"), ["80", "·", "·", "20"], "{table}");
-}
-
-#[test]
-fn a_panic_outside_of_the_trial_is_a_crash() {
-    let outcome = judged(|| panic!("no such world"));
-    let failure = outcome.failure.expect("a failure");
-    assert_eq!(failure.class, FailureClass::Crash);
-    assert!(failure.detail.contains("no such world"), "{failure}");
-}
-
-#[test]
-fn an_error_event_is_a_correctness_failure() {
-    let outcome = judged(|| {
-        tracing::error!("impossible");
-        outcome(1)
-    });
-    let failure = outcome.failure.expect("a failure");
-    assert_eq!(failure.class, FailureClass::Correctness);
-    assert!(failure.detail.contains("impossible"), "{failure}");
 }

@@ -201,7 +201,7 @@ impl<'a> Trial<'a> {
                 "{} of {} bytes {:.3} s after the last fault was over; {:?}",
                 report.bytes,
                 report.wanted,
-                self.bound().as_secs_f64(),
+                (self.stage.world.time() - self.weather.healed_at).as_secs_f64(),
                 self.stage.paths(),
             ),
             at: self.stage.world.time(),

@@ -166,7 +166,6 @@ fn who_drips_is_not_waited_for() {
 /// A rotation waits for whoever has enough to do; so it must not go on giving to a secondary that
 /// brings a part of each range and lets a clock run out for the rest, or says that this was all.
 #[test]
-#[ignore = "who brings something of each range is never left out: ten seconds for each MiB"]
 fn who_brings_a_part_of_each_range_is_left_out_of_a_rotation() {
     for hostility in [Hostility::Stalls, Hostility::Sieves] {
         let spread = Spread::Rotate {

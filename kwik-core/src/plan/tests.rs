@@ -415,7 +415,7 @@ fn few_failures_are_pardoned_and_none_is_forgotten() {
         standing.is_demoted(),
         "a range for each failure is no excuse"
     );
-    (0..200).for_each(|_| standing.on_brought());
+    (0..1000).for_each(|_| standing.on_brought());
     assert!(!standing.is_demoted(), "but many are");
     (0..3).for_each(|_| standing.on_failed());
     assert!(standing.is_demoted(), "whatever it brought, it has stopped");

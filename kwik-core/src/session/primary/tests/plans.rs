@@ -418,6 +418,37 @@ fn who_brings_a_part_of_each_range_is_not_given_more() {
 }
 
 #[test]
+fn a_failure_now_and_then_costs_a_path_nothing() {
+    let mut bench = Bench::new();
+    bench.path();
+    let stream = bench.stream();
+    let spread = Spread::Rotate {
+        range_bytes: 64 * KIB,
+    };
+    bench
+        .plan_as(stream, range(0, 100 * MIB), spread)
+        .expect("planned");
+    bench.max_offset(stream, 100 * MIB);
+    let mut given = 0;
+    while given < 400 {
+        let grants = bench.grants();
+        assert!(!grants.is_empty(), "after {given}");
+        for grant in grants {
+            let range = grant.extent.range();
+            given += 1;
+            if given % 100 == 0 {
+                let reason = LostReason::NotStarted;
+                bench.lost(grant.grant, reason, range.end(), &[range]);
+            } else {
+                bench.done(grant.grant, range.end());
+            }
+        }
+        let own = bench.own_ranges();
+        bench.write_own(&own);
+    }
+}
+
+#[test]
 fn sizes_follow_the_measured_goodput() {
     let mut bench = Bench::new();
     let path = bench.path();

@@ -82,8 +82,13 @@ pub struct ClientConfig {
     /// A path with grants that is silent for so long, while others are heard, is dead. Never below
     /// three probe timeouts.
     pub path_silence_max: Duration,
-    /// A path whose granted and credited bytes do not begin to come for so long loses its grants.
+    /// A path whose granted and credited bytes do not begin to come for so long, or come more slowly
+    /// than `grant_rate_min_bytes_per_second`, loses its grants.
     pub grant_start_max: Duration,
+    /// What a path with granted and credited bytes has to bring, bytes a second on the average of
+    /// `grant_start_max`. With 0 any byte will do: for applications whose secondaries produce the bytes
+    /// as slowly as that.
+    pub grant_rate_min_bytes_per_second: u32,
     /// A revoked grant that is not acknowledged for so long is final all the same.
     pub grant_drain_max: Duration,
     /// A read fails that waits for so long at a range that is reported lost and not brought.
@@ -193,6 +198,7 @@ impl Default for ClientConfig {
             dial: DialPolicy::default(),
             path_silence_max: Duration::from_millis(1500),
             grant_start_max: Duration::from_secs(5),
+            grant_rate_min_bytes_per_second: 1 << 10,
             grant_drain_max: Duration::from_secs(2),
             hole_max: Duration::from_secs(30),
             leftover_max: Duration::from_secs(30),

@@ -32,6 +32,8 @@ struct PathGrants {
     ids: BTreeSet<GrantId>,
     /// How many of them have no final status.
     unanswered: usize,
+    /// Bytes of its live grants that became present, whoever brought them, all of them ever counted.
+    came: u64,
     /// The highest id that was given to the path: everything up to it has ended if it is not held.
     highest: Option<GrantId>,
 }
@@ -126,6 +128,11 @@ impl Ledger {
             .map_or(0, |grants| grants.unanswered)
     }
 
+    /// How many bytes of the path's grants ever became present while they were live.
+    pub(crate) fn came_on(&self, path: PathId) -> u64 {
+        self.by_path.get(&path).map_or(0, |grants| grants.came)
+    }
+
     /// Grants of a path, answered or not.
     pub(crate) fn on_path(&self, path: PathId) -> impl Iterator<Item = (GrantId, &Held)> + '_ {
         let ids = self
@@ -174,9 +181,14 @@ impl Ledger {
         for id in self.by_stream.get(&stream).into_iter().flatten() {
             if let Some(held) = self.grants.get_mut(id)
                 && held.range.overlaps(range)
-                && held.missing.remove(range) > 0
             {
-                touched.push(*id);
+                let came = held.missing.remove(range);
+                if came > 0 {
+                    touched.push(*id);
+                }
+                if let Some(path) = self.by_path.get_mut(&held.path).filter(|_| held.is_live()) {
+                    path.came = path.came.saturating_add(came);
+                }
             }
         }
         touched
@@ -383,6 +395,19 @@ impl Held {
     /// The lowest byte that is wanted and not present.
     pub(crate) fn lowest_missing(&self) -> Option<u64> {
         self.missing.first().map(ByteRange::start)
+    }
+
+    /// How many bytes below `end` are wanted and not present, counted until there are `max`.
+    pub(crate) fn missing_below(&self, end: u64, max: u64) -> u64 {
+        let below = ByteRange::new(0, end).unwrap_or(self.range);
+        let mut bytes = 0u64;
+        for part in self.missing.iter() {
+            if part.start() >= end || bytes >= max {
+                break;
+            }
+            bytes = bytes.saturating_add(part.intersection(below).len());
+        }
+        bytes
     }
 
     /// Whether the secondary has said the last of what it has written.

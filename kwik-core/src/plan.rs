@@ -8,6 +8,7 @@
 
 mod pace;
 mod pull;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 pub(crate) use self::pace::Pace;
+pub(crate) use self::standing::Standing;
 use crate::ids::{ByteRange, PathId};
 use crate::ranges::RangeSet;
 
@@ -32,7 +34,7 @@ pub enum Spread {
     /// Whoever has little left to do gets the lowest range next, larger the faster it is.
     Pull,
     /// Pieces of a fixed size go to everybody in turn, so that all write at the same time. The
-    /// slowest server sets the pace.
+    /// slowest server sets the pace; who does not keep what it is given is not waited for.
     Rotate {
         /// Bytes of a piece; at least 4 KiB.
         range_bytes: u64,
@@ -63,6 +65,8 @@ pub(crate) struct Candidate {
     pub(crate) writer: Writer,
     /// How fast it is.
     pub(crate) pace: Pace,
+    /// Whether it is left out as long as there is anybody else.
+    pub(crate) is_demoted: bool,
     /// Whether it may be given a range now, as far as other limits go.
     pub(crate) has_room: bool,
 }
@@ -92,7 +96,7 @@ pub(crate) enum Loss {
     Conflict,
     /// Nothing of the range came.
     Barren,
-    /// Something came, or it is not the writer's fault.
+    /// Something came, or it is not the writer's fault. It does not make up for what was lost before.
     Excused,
 }
 
@@ -141,12 +145,14 @@ impl Planner {
 
     /// The next range and who is to write it; it counts as given.
     pub(crate) fn next_assignment(&mut self, offer: Offer<'_>) -> Option<Assignment> {
-        let usable: Vec<Candidate> = offer
+        let mut usable: Vec<Candidate> = offer
             .candidates
             .iter()
             .copied()
             .filter(|c| !self.is_left_out(c.writer))
             .collect();
+        let is_anybody_better = usable.iter().any(|c| !c.is_demoted);
+        usable.retain(|c| !(c.is_demoted && is_anybody_better));
         let offer = Offer {
             candidates: &usable,
             ..offer
@@ -201,7 +207,7 @@ impl Planner {
                 record.left_out |= record.barren_in_a_row >= BARREN_MAX;
             }
             Loss::Conflict => self.own_only.insert_all(missing),
-            Loss::Excused => record.barren_in_a_row = 0,
+            Loss::Excused => {}
         }
         if writer == Writer::Own {
             self.own_only.remove_all(missing);

@@ -19,6 +19,7 @@ fn candidate(writer: Writer) -> Candidate {
     Candidate {
         writer,
         pace: Pace::default(),
+        is_demoted: false,
         has_room: true,
     }
 }
@@ -385,6 +386,39 @@ fn a_writer_that_brings_nothing_three_times_is_left_out() {
         }
     }
     assert_eq!(losses, 8, "what it had at the third, and nothing more");
+}
+
+#[test]
+fn who_is_demoted_gets_work_if_there_is_nobody_else() {
+    let mut list = everybody(2);
+    list[1].is_demoted = true;
+    for spread in [Spread::Pull, Spread::Rotate { range_bytes: MIB }] {
+        let mut planner = Planner::new(range(0, 64 * MIB), spread);
+        let dealt = deal(&mut planner, 64 * MIB, &list);
+        assert!(dealt.len() > 2);
+        assert!(dealt.iter().all(|next| next.writer != list[1].writer));
+        let dealt = deal(&mut planner, 64 * MIB, &list[1..2]);
+        assert!(!dealt.is_empty(), "it may make up for it");
+    }
+}
+
+#[test]
+fn few_failures_are_pardoned_and_none_is_forgotten() {
+    let mut standing = Standing::default();
+    for _ in 0..2 {
+        standing.on_failed();
+        standing.on_brought();
+    }
+    assert!(!standing.is_demoted(), "twice is bad luck");
+    standing.on_failed();
+    assert!(
+        standing.is_demoted(),
+        "a range for each failure is no excuse"
+    );
+    (0..1000).for_each(|_| standing.on_brought());
+    assert!(!standing.is_demoted(), "but many are");
+    (0..3).for_each(|_| standing.on_failed());
+    assert!(standing.is_demoted(), "whatever it brought, it has stopped");
 }
 
 #[test]

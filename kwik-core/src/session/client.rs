@@ -7,6 +7,7 @@
 //! far they may go on), `streams` (what the application holds), `leftover` (what it can still read
 //! when all is over).
 
+mod clocks;
 mod credit;
 mod dialing;
 mod grants;

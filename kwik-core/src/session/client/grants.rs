@@ -1,7 +1,8 @@
 //! The grants that pass through a client: forwarded to their secondary, watched, and answered to the
 //! primary with exactly one final status each [GRANT-3].
 //!
-//! Owns the clocks of grants. The accounts are kept by [`Ledger`](crate::grant::Ledger).
+//! Owns how long what was taken back is waited for; who is too slow, `clocks` judges. The accounts are
+//! kept by [`Ledger`](crate::grant::Ledger).
 
 use std::time::Instant;
 
@@ -146,11 +147,14 @@ impl ClientSession {
 
     /// Takes a grant back at its secondary; the final status waits for what is on its way
     /// [GRANT-10].
-    fn drain(&mut self, cx: &mut Cx<'_>, grant: GrantId) {
+    pub(super) fn drain(&mut self, cx: &mut Cx<'_>, grant: GrantId) {
         if self.ledger.drain(grant) {
             self.drains
                 .insert((cx.now.monotonic + self.config.client.grant_drain_max, grant));
             self.revoke_at_secondary(cx, grant, 0);
+            if let Some(path) = self.ledger.get(grant).map(|held| held.path) {
+                self.limit_start(path);
+            }
         }
     }
 
@@ -280,6 +284,7 @@ impl ClientSession {
             let working = working && path.is_active();
             path.liveness.set_working(working, cx.now.monotonic);
         }
+        self.limit_start(path);
         self.end_retiring(cx, path);
     }
 
@@ -386,7 +391,7 @@ impl ClientSession {
         if let Some(recv) = self.streams.aggregated_mut(frame.stream) {
             frame.max_offset = recv.window.tell(path);
             // Who has just been asked is not late, however long the reader has been waiting.
-            recv.on_grant_sign(wanted, cx.now.monotonic);
+            recv.on_grant_begun(wanted, cx.now.monotonic);
         }
         self.ledger.on_forwarded(grant, range);
         self.forward(cx, path, ControlFrame::Grant(frame));
@@ -453,48 +458,13 @@ impl ClientSession {
         }
     }
 
-    /// Bytes came from a path: its clock begins anew, and its grants have progress to report.
+    /// Bytes came from a path: its grants have progress to report.
     pub(super) fn on_path_bytes(&mut self, now: Instant, id: PathId, grant: GrantId) {
-        let (start, progress) = (
-            self.config.client.grant_start_max,
-            self.config.client.progress_interval,
-        );
+        let progress = self.config.client.progress_interval;
         if let Some(path) = self.paths.get_mut(id) {
-            path.start_deadline = Some(now + start);
             path.progressed.insert(grant);
             path.progress_due.get_or_insert(now + progress);
         }
-    }
-
-    /// The path's clock runs from now on, if it has something to write and may. If it `stood`,
-    /// because nothing had credit, it begins anew.
-    pub(super) fn arm_start(&mut self, now: Instant, id: PathId, stood: bool) {
-        let deadline = now + self.config.client.grant_start_max;
-        if self.credited_grants(id).is_empty() {
-            return;
-        }
-        if let Some(path) = self.paths.get_mut(id) {
-            let running = path.start_deadline.filter(|_| !stood);
-            path.start_deadline = running.or(Some(deadline));
-        }
-    }
-
-    /// Live grants of a path whose lowest missing byte has credit.
-    pub(super) fn credited_grants(&self, path: PathId) -> GrantIds {
-        let credited = |held: &Held| {
-            let told = self
-                .streams
-                .aggregated(held.stream)
-                .map_or(0, |recv| recv.window.told(path));
-            held.is_live()
-                && held.is_forwarded()
-                && held.lowest_missing().is_some_and(|at| at < told)
-        };
-        self.ledger
-            .on_path(path)
-            .filter(|(_, held)| credited(held))
-            .map(|(id, _)| id)
-            .collect()
     }
 
     /// Judges the clocks of grants up to now.
@@ -513,67 +483,6 @@ impl ClientSession {
             self.on_start_deadline(cx, id, now);
             self.report_progress(cx, id, now);
         }
-    }
-
-    /// Nothing came of a path for too long: all that it could have written is lost.
-    fn on_start_deadline(&mut self, cx: &mut Cx<'_>, id: PathId, now: Instant) {
-        let Some(path) = self.paths.get_mut(id) else {
-            return;
-        };
-        if path.start_deadline.is_none_or(|at| now < at) {
-            return;
-        }
-        path.start_deadline = None;
-        if path.liveness.is_suspect() {
-            // Perhaps an outage of everything; silence has its own clock.
-            path.start_deadline = Some(now + self.config.client.grant_start_max);
-            return;
-        }
-        for grant in self.credited_grants(id) {
-            self.drain(cx, grant);
-            self.lose(cx, grant, LostReason::NotStarted);
-        }
-    }
-
-    /// The reader's clock: a grant that is to bring the byte at which the reader waits, and of which
-    /// nothing came for too long, is lost, whatever else its secondary brings [GRANT-12].
-    fn on_reader_deadlines(&mut self, cx: &mut Cx<'_>) {
-        let now = cx.now.monotonic;
-        let Some(limit) = now.checked_sub(self.config.client.grant_start_max) else {
-            return;
-        };
-        let late: Vec<(StreamId, u64)> = self
-            .streams
-            .all_aggregated()
-            .filter_map(|(stream, recv)| Some((stream, recv.expire_wait(limit, now)?)))
-            .collect();
-        for (stream, at) in late {
-            for grant in self.holding_up(stream, at) {
-                self.drain(cx, grant);
-                self.lose(cx, grant, LostReason::NotStarted);
-            }
-        }
-    }
-
-    /// Live grants that are to bring this byte, may, and whose path is not suspected of silence.
-    fn holding_up(&self, stream: StreamId, at: u64) -> GrantIds {
-        let holds = |held: &Held| {
-            let told = self
-                .streams
-                .aggregated(stream)
-                .map_or(0, |recv| recv.window.told(held.path));
-            let suspect = self
-                .paths
-                .live
-                .get(&held.path)
-                .is_none_or(|path| path.liveness.is_suspect());
-            held.is_live() && held.is_forwarded() && held.misses(at) && at < told && !suspect
-        };
-        self.ledger
-            .on_stream(stream)
-            .filter(|(_, held)| holds(held))
-            .map(|(id, _)| id)
-            .collect()
     }
 
     fn report_progress(&mut self, cx: &mut Cx<'_>, id: PathId, now: Instant) {

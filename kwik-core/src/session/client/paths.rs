@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::ClientSession;
+use super::clocks::StartClock;
 use crate::carrier::{DialTarget, Output};
 use crate::error::{Violation, code};
 use crate::event::{ClientEvent, PathEvent};
@@ -50,8 +51,8 @@ pub(super) struct ClientPath {
     /// Frames for a path that has not joined yet.
     pub(super) waiting: VecDeque<ControlFrame>,
     pub(super) waiting_bytes: usize,
-    /// When its credited grants are lost unless something comes of them.
-    pub(super) start_deadline: Option<Instant>,
+    /// When its credited grants are lost unless enough comes of them.
+    pub(super) start: Option<StartClock>,
     /// Grants with progress to report, and when.
     pub(super) progressed: BTreeSet<GrantId>,
     pub(super) progress_due: Option<Instant>,
@@ -100,7 +101,7 @@ impl ClientPath {
             silence_max,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            start_deadline: None,
+            start: None,
             progressed: BTreeSet::new(),
             progress_due: None,
             retire_deadline: None,
@@ -337,7 +338,7 @@ impl ClientSession {
             [
                 path.dial.map(|dial| dial.deadline(dial_deadline)),
                 path.retire_deadline,
-                path.start_deadline,
+                path.start.map(|clock| clock.deadline),
                 path.progress_due,
                 path.liveness.deadline(path.silence_max),
             ]

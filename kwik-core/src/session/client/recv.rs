@@ -4,10 +4,11 @@
 //! its credit, and which of its bytes were reported lost. Never sees a grant or a carrier.
 
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::clocks::ReaderClock;
 use super::window::StreamWindow;
 use crate::aggregate::Reassembly;
 use crate::error::Violation;
@@ -36,8 +37,8 @@ pub(super) struct AggregatedRecv {
     hole_since: Option<Instant>,
     /// It has waited for too long, and the application has been woken.
     hole_expired: bool,
-    /// The byte at which the reader waits, and since when nothing was done about it.
-    wait: Option<(u64, Instant)>,
+    /// How long the reader has waited while too little was done about it.
+    wait: Option<ReaderClock>,
 }
 
 impl AggregatedRecv {
@@ -169,8 +170,12 @@ impl AggregatedRecv {
     pub(super) fn watch_reader(&mut self, now: Instant) {
         let at = self.reassembly.cursor();
         let waits = self.plain_read == self.plain_end && !self.has_next();
-        let began = self.wait.filter(|&(waited_at, _)| waited_at == at);
-        self.wait = waits.then(|| began.unwrap_or((at, now)));
+        match (&mut self.wait, waits) {
+            (Some(wait), true) => wait.wait(at, now),
+            (Some(wait), false) => wait.pause(now),
+            (None, true) => self.wait = Some(ReaderClock::new(at, now)),
+            (None, false) => {}
+        }
         self.hole_since = self.hole().and(self.hole_since.or(Some(now)));
         self.hole_expired &= self.hole_since.is_some();
     }
@@ -187,27 +192,44 @@ impl AggregatedRecv {
         late
     }
 
-    /// A grant that is to bring these bytes began, or something of it came: if the reader waits at
-    /// one of them, its clock begins anew.
-    pub(super) fn on_grant_sign(&mut self, range: ByteRange, now: Instant) {
-        if let Some((at, since)) = &mut self.wait
-            && range.start() <= *at
-            && *at < range.end()
-        {
-            *since = now;
+    /// A grant that is to bring these bytes began: if the reader waits at one of them, its clock
+    /// begins anew.
+    pub(super) fn on_grant_begun(&mut self, range: ByteRange, now: Instant) {
+        if let Some(wait) = self.wait_within(range) {
+            wait.restart(now);
         }
     }
 
-    /// Since when the reader has been waiting at a byte of which nothing came.
-    pub(super) fn wait_since(&self) -> Option<Instant> {
-        self.wait.map(|(_, since)| since)
+    /// So many bytes came of a grant that is to bring this range. If the reader waits within it, and
+    /// `enough` have come, its clock begins anew.
+    pub(super) fn on_grant_bytes(
+        &mut self,
+        range: ByteRange,
+        bytes: u64,
+        enough: u64,
+        now: Instant,
+    ) {
+        if let Some(wait) = self.wait_within(range) {
+            wait.on_bytes(bytes, enough, now);
+        }
     }
 
-    /// The byte at which the reader has waited since before `limit`; its clock begins anew.
-    pub(super) fn expire_wait(&mut self, limit: Instant, now: Instant) -> Option<u64> {
-        let (at, since) = self.wait.as_mut().filter(|(_, since)| *since <= limit)?;
-        *since = now;
-        Some(*at)
+    /// The reader's clock, if it waits within a range, or did last.
+    fn wait_within(&mut self, range: ByteRange) -> Option<&mut ReaderClock> {
+        self.wait
+            .as_mut()
+            .filter(|wait| range.start() <= wait.at() && wait.at() < range.end())
+    }
+
+    /// When the reader will have waited for too long.
+    pub(super) fn wait_deadline(&self, max: Duration) -> Option<Instant> {
+        self.wait.and_then(|wait| wait.deadline(max))
+    }
+
+    /// Where the reader waited when its clock began and where it waits now, if the clock has run out;
+    /// it begins anew.
+    pub(super) fn expire_wait(&mut self, max: Duration, now: Instant) -> Option<(u64, u64)> {
+        self.wait.as_mut()?.expire(max, now)
     }
 
     /// The hole that fails the next read.

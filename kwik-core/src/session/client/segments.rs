@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use super::ClientSession;
+use super::clocks::enough_bytes;
 use crate::aggregate::{Inserted, Source};
 use crate::carrier::{CarrierEnd, Carriers, Order, ReadState};
 use crate::config::Overlap;
@@ -112,10 +113,12 @@ impl ClientSession {
         let mut landed = Landed::new(range, late);
         let read = self.land(cx.carriers, carrier, header, stream, &mut landed);
         self.on_segment_read(now, carrier, header, read);
+        let working = self.ledger.unanswered_on(carrier.path).max(1) as u64;
+        let enough = enough_bytes(&self.config.client).div_ceil(working);
         if let (SegmentOwner::Grant(_), Some(recv)) =
             (header.owner, self.streams.aggregated_mut(stream))
         {
-            recv.on_grant_sign(range, now);
+            recv.on_grant_bytes(range, landed.new_bytes, enough, now);
         }
         self.on_landed(cx, carrier.path, header, stream, landed)
     }
@@ -295,6 +298,7 @@ impl ClientSession {
         for range in landed.reopened.iter() {
             touched.extend(self.ledger.on_reopened(stream, range));
         }
+        self.feed_start(cx.now.monotonic, &touched);
         self.settle(cx, &touched);
         self.count_received(path, landed.new_bytes);
         let buffered = self.streams.buffered_bytes(stream);

@@ -180,9 +180,7 @@ impl Streams {
         let deadline = |stream: &ClientStream| match &stream.recv {
             RecvHalf::Aggregated(recv) => {
                 let hole = recv.hole_since().map(|since| since + config.hole_max);
-                let wait = recv
-                    .wait_since()
-                    .map(|since| since + config.grant_start_max);
+                let wait = recv.wait_deadline(config.grant_start_max);
                 [hole, wait].into_iter().flatten().min()
             }
             RecvHalf::Plain { .. } | RecvHalf::Closing | RecvHalf::Ended => None,

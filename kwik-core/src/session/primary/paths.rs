@@ -13,7 +13,7 @@ use crate::error::{Misuse, Violation};
 use crate::event::PathEvent;
 use crate::ids::PathId;
 use crate::path::{PathInfo, PathPhase, PathRole, PathSpec};
-use crate::plan::Pace;
+use crate::plan::{Pace, Standing};
 use crate::ticket::{Sealer, Ticket};
 use crate::wire::{AddPath, ControlFrame, PathStatus, PathStatusState, RetirePath};
 
@@ -40,6 +40,7 @@ pub(super) struct Path {
     /// What the client lets us have of them.
     grants_max: usize,
     pub(super) pace: Pace,
+    pub(super) standing: Standing,
     /// Bytes of its grants that the client reported present.
     received_bytes: u64,
 }
@@ -161,6 +162,7 @@ impl PrimarySession {
                 grants: 0,
                 grants_max: self.desk.config().grants_per_path_max,
                 pace: Pace::default(),
+                standing: Standing::default(),
                 received_bytes: 0,
             },
         );

@@ -174,11 +174,13 @@ impl PrimarySession {
         let own = Candidate {
             writer: Writer::Own,
             pace: self.plans.own_pace,
+            is_demoted: false,
             has_room: self.segments.open_pieces(id) < OWN_OPEN_MAX,
         };
         let paths = self.paths.active().map(|(path, found)| Candidate {
             writer: Writer::Path(path),
             pace: found.pace,
+            is_demoted: found.standing.is_demoted(),
             has_room: found.has_room(),
         });
         std::iter::once(own).chain(paths).collect()
@@ -238,6 +240,13 @@ impl PrimarySession {
             return;
         };
         let (writer, range) = (Writer::Path(verdict.given.path), verdict.range);
+        if let Some(path) = self.paths.get(verdict.given.path) {
+            match &verdict.lost {
+                None => path.standing.on_brought(),
+                Some((LostReason::NotStarted | LostReason::Short, _)) => path.standing.on_failed(),
+                Some(_) => {}
+            }
+        }
         match &verdict.lost {
             None => plan.planner.on_done(writer, range),
             // The client has ended the stream: STOP_SENDING is on its way.

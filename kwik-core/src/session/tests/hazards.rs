@@ -17,6 +17,7 @@ mod dials;
 mod ends;
 mod grants;
 mod paths;
+mod slow;
 mod trust;
 
 use super::world::{Setup, World};

@@ -376,6 +376,78 @@ fn rotation_gives_equal_pieces_to_everybody() {
     assert_eq!(bench.own_ranges().len(), 2);
 }
 
+/// A part of each range made up for all that was missing, so that a rotation went on waiting for such
+/// a path. It is remembered from plan to plan.
+#[test]
+fn who_brings_a_part_of_each_range_is_not_given_more() {
+    for reason in [LostReason::NotStarted, LostReason::Short] {
+        let mut bench = Bench::new();
+        let (partial, honest) = (bench.path(), bench.path());
+        let stream = bench.stream();
+        let spread = Spread::Rotate {
+            range_bytes: 64 * KIB,
+        };
+        bench
+            .plan_as(stream, range(0, 100 * MIB), spread)
+            .expect("planned");
+        bench.max_offset(stream, 100 * MIB);
+        let (mut lost, mut honest_grants) = (0, 0);
+        for _ in 0..40 {
+            for grant in bench.grants() {
+                let range = grant.extent.range();
+                if grant.path == partial {
+                    let rest = self::range(range.start() + KIB, range.end());
+                    bench.lost(grant.grant, reason, range.end(), &[rest]);
+                    lost += 1;
+                } else {
+                    assert_eq!(grant.path, honest);
+                    bench.done(grant.grant, range.end());
+                    honest_grants += 1;
+                }
+            }
+            let own = bench.own_ranges();
+            bench.write_own(&own);
+        }
+        assert!(lost <= 6, "three, and what it had then: {lost}");
+        assert!(honest_grants > 20, "{honest_grants}");
+        let next = bench.stream();
+        bench.plan(next, range(0, 100 * MIB)).expect("planned");
+        bench.max_offset(next, 100 * MIB);
+        assert!(bench.grants().iter().all(|grant| grant.path == honest));
+    }
+}
+
+#[test]
+fn a_failure_now_and_then_costs_a_path_nothing() {
+    let mut bench = Bench::new();
+    bench.path();
+    let stream = bench.stream();
+    let spread = Spread::Rotate {
+        range_bytes: 64 * KIB,
+    };
+    bench
+        .plan_as(stream, range(0, 100 * MIB), spread)
+        .expect("planned");
+    bench.max_offset(stream, 100 * MIB);
+    let mut given = 0;
+    while given < 400 {
+        let grants = bench.grants();
+        assert!(!grants.is_empty(), "after {given}");
+        for grant in grants {
+            let range = grant.extent.range();
+            given += 1;
+            if given % 100 == 0 {
+                let reason = LostReason::NotStarted;
+                bench.lost(grant.grant, reason, range.end(), &[range]);
+            } else {
+                bench.done(grant.grant, range.end());
+            }
+        }
+        let own = bench.own_ranges();
+        bench.write_own(&own);
+    }
+}
+
 #[test]
 fn sizes_follow_the_measured_goodput() {
     let mut bench = Bench::new();

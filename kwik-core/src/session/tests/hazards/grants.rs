@@ -133,15 +133,15 @@ fn the_clock_is_the_paths_and_bytes_of_any_grant_count() {
     let second = world.delegate(stream, (20_000, 40_000), PATH);
     world.settle();
     let carrier = world.segment_in_flight(PATH);
-    // Ten slow packets of the first, three seconds apart.
-    for index in 0..10 {
+    // Slow packets of the first, a second apart.
+    for index in 0..13 {
         world.deliver(
             PATH,
             Side::Client,
             carrier,
-            (index * 1000, index * 1000 + 1000),
+            (index * 1500, index * 1500 + 1500),
         );
-        world.advance(Duration::from_secs(3));
+        world.advance(Duration::from_secs(1));
     }
     assert_eq!(
         (fates(&mut world, first), fates(&mut world, second)),

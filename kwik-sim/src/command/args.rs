@@ -61,14 +61,14 @@ pub(super) struct SourceArgs {
     /// A file with a scenario in its text form; --seed replaces its seed
     #[arg(long, value_name = "FILE", conflicts_with = "scenario")]
     pub(super) script: Option<PathBuf>,
-    #[command(flatten)]
-    pub(super) healing: Healing,
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
+    #[command(flatten)]
+    pub(super) healing: Healing,
     #[command(flatten)]
     pub(super) crypto: Crypto,
     /// Draw what happened, as one page for a browser
@@ -115,6 +115,8 @@ pub(super) struct DeterminismArgs {
 pub(super) struct ShrinkArgs {
     #[command(flatten)]
     pub(super) source: SourceArgs,
+    #[command(flatten)]
+    pub(super) healing: Healing,
     #[command(flatten)]
     pub(super) crypto: Crypto,
 }
@@ -217,6 +219,7 @@ mod tests {
                 "--script",
             ),
             (vec!["run", "--seed", "x"], "'x'"),
+            (vec!["run", "--healing"], "--seed"),
             (vec!["swarm"], "--seeds"),
             (vec!["swarm", "--seeds", "1", "--threads", "0"], "--threads"),
             (vec!["swarm", "--seeds", "1", "--crypto", "rot13"], "rot13"),

@@ -12,11 +12,6 @@ use super::exit::{Stop, because};
 impl SourceArgs {
     /// The scenario that is meant.
     pub(super) fn scenario(&self) -> Result<Scenario, Stop> {
-        self.told().map(|scenario| self.healing.of(scenario))
-    }
-
-    /// As the options before the last name it.
-    fn told(&self) -> Result<Scenario, Stop> {
         if let Some(file) = &self.script {
             let shown = file.display();
             let text =
@@ -55,8 +50,7 @@ impl SourceArgs {
             .script
             .as_ref()
             .map(|file| format!(" --script {}", file.display()));
-        let healing = Some(self.healing.option().to_owned());
-        [seed, name, file, healing].into_iter().flatten().collect()
+        [seed, name, file].into_iter().flatten().collect()
     }
 }
 

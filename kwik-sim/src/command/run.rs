@@ -9,7 +9,7 @@ use super::exit::{Exit, Stop, because, print};
 use super::{failing, story};
 
 pub(super) fn run(args: &RunArgs) -> Result<Exit, Stop> {
-    let scenario = args.source.scenario()?;
+    let scenario = args.healing.of(args.source.scenario()?);
     let crypto = args.crypto.mode();
     let (outcome, recording) = record(|| trial::run(&scenario, crypto));
     for line in story::lines(&scenario, &outcome, &recording, args.crypto.name()) {
@@ -22,7 +22,7 @@ pub(super) fn run(args: &RunArgs) -> Result<Exit, Stop> {
         print(format_args!("  drawn in {}", file.display()))?;
     }
     if let Some(failure) = &outcome.failure {
-        let options = args.source.options() + args.crypto.option();
+        let options = args.source.options() + args.healing.option() + args.crypto.option();
         failing::say(failure, &options)?;
         if !args.no_shrink {
             failing::print_shrunk(&scenario, failure, crypto)?;

@@ -7,13 +7,13 @@ use super::exit::{Exit, Stop, print};
 use super::failing;
 
 pub(super) fn run(args: &ShrinkArgs) -> Result<Exit, Stop> {
-    let scenario = args.source.scenario()?;
+    let scenario = args.healing.of(args.source.scenario()?);
     let crypto = args.crypto.mode();
     let outcome = trial::run(&scenario, crypto);
     match &outcome.failure {
         None => print("nothing to shrink: all went well")?,
         Some(failure) => {
-            let options = args.source.options() + args.crypto.option();
+            let options = args.source.options() + args.healing.option() + args.crypto.option();
             failing::say(failure, &options)?;
             failing::print_shrunk(&scenario, failure, crypto)?;
         }

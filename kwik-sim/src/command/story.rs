@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use kwik_sim::Scenario;
-use kwik_sim::outcome::Outcome;
+use kwik_sim::outcome::{Ending, Outcome};
 use kwik_sim::timeline::recorder::{Fact, Recording};
 use kwik_sim::words;
 
@@ -23,13 +23,23 @@ pub(super) fn lines(
     lines.extend(faults.map(|fault| format!("  fault   {fault}")));
     lines.extend(path_lines(recording));
     lines.push(format!(
-        "  {:<7} after {}, {} datagrams{}",
-        outcome.ending.name(),
+        "  {} after {}, {} datagrams{}",
+        ending(outcome),
         words::seconds(outcome.took),
         outcome.datagrams,
         convergence(outcome)
     ));
     lines
+}
+
+/// How it ended; an end that was allowed for is not to be taken for a failure.
+fn ending(outcome: &Outcome) -> &'static str {
+    match (outcome.ending, &outcome.failure) {
+        (Ending::Failed, None) => "the session was lost, as it may be with such faults,",
+        (Ending::Failed, Some(_)) => "failed  ",
+        (Ending::Complete, _) => "complete",
+        (Ending::Degraded, _) => "complete, although a path died,",
+    }
 }
 
 fn convergence(outcome: &Outcome) -> String {

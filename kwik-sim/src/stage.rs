@@ -1,8 +1,8 @@
-//! Stories that are told to a world, and what came of them.
+//! Worlds with a client and its servers, and a report of them.
 //!
 //! Owns how a world with one client, one primary and its secondaries is set up ([`Setting`],
-//! [`Stage`]), and the five scenarios that show what KWIK is for. A test that tells another story
-//! builds on the same stage.
+//! [`Stage`]), and what can be asked of it. What befalls it is up to a test or a
+//! [`trial`](crate::trial).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,11 +26,7 @@ use crate::host::{KwikNode, Program};
 use crate::identity::{Identity, SERVER_NAME};
 use crate::link::LinkSpec;
 use crate::raw::{Log, RawPeer};
-use crate::rng::{Chance, Purpose};
 use crate::world::{HostId, World};
-
-/// The range that is given out at a time in [`rotation`].
-pub const ROTATION_RANGE_BYTES: u64 = 64 << 10;
 
 /// Everything that a world is built from.
 #[derive(Clone, Debug)]
@@ -452,86 +448,4 @@ impl fmt::Display for Report {
             self.datagrams, self.trace
         )
     }
-}
-
-/// What the five scenarios vary in.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    /// What is left to chance follows from it.
-    pub seed: u64,
-    /// How much the client asks for.
-    pub bytes: u64,
-    /// The links.
-    pub link: LinkSpec,
-    /// How the connections are protected.
-    pub crypto: CryptoMode,
-    /// When the story is given up.
-    pub limit: Duration,
-}
-
-impl Terms {
-    fn setting(&self, secondaries: usize) -> Setting {
-        Setting {
-            crypto: self.crypto,
-            ..Setting::new(self.seed, secondaries, self.bytes).link(self.link.clone())
-        }
-    }
-
-    fn play(&self, scenario: &'static str, setting: &Setting) -> Report {
-        let mut stage = setting.build();
-        stage.run_to_end(self.limit);
-        stage.report(scenario)
-    }
-}
-
-/// The primary alone brings everything: what plain QUIC does.
-#[must_use]
-pub fn primary_alone(terms: &Terms) -> Report {
-    terms.play("primary-alone", &terms.setting(0).delivery(Delivery::Plain))
-}
-
-/// The primary and one secondary.
-#[must_use]
-pub fn one_secondary(terms: &Terms) -> Report {
-    terms.play("one-secondary", &terms.setting(1))
-}
-
-/// The primary and two secondaries.
-#[must_use]
-pub fn two_secondaries(terms: &Terms) -> Report {
-    terms.play("two-secondaries", &terms.setting(2))
-}
-
-/// All three at the same time, in small ranges in rotation.
-#[must_use]
-pub fn rotation(terms: &Terms) -> Report {
-    let spread = Spread::Rotate {
-        range_bytes: ROTATION_RANGE_BYTES,
-    };
-    terms.play(
-        "rotation",
-        &terms.setting(2).delivery(Delivery::Plan(spread)),
-    )
-}
-
-/// One of two secondaries is killed when between 20 and 80 % have arrived and it owes some of the
-/// rest.
-#[must_use]
-pub fn one_lost(terms: &Terms) -> Report {
-    let mut stage = terms.setting(2).build();
-    let chance = Chance::new(terms.seed, Purpose::Schedule, 0);
-    let victim = usize::from(chance.draw(1).is_multiple_of(2));
-    let percent = |bytes: u64| terms.bytes * bytes / 100;
-    let earliest = percent(chance.between(0, 20, 60));
-    let is_time = |stage: &mut Stage| {
-        let arrived = stage.arrived_bytes();
-        let owes = stage.owed_by(victim) >= ROTATION_RANGE_BYTES;
-        arrived >= earliest && (owes || arrived >= percent(75))
-    };
-    while !is_time(&mut stage) && stage.world.time() < terms.limit {
-        stage.world.run_for(Duration::from_millis(2));
-    }
-    stage.world.crash(stage.secondaries[victim]);
-    stage.run_to_end(terms.limit);
-    stage.report("one-lost")
 }

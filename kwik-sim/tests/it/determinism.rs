@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use kwik_core::wire::{ControlFrame, Joined};
 use kwik_sim::host::KwikNode;
-use kwik_sim::stage::{Terms, one_lost, rotation, two_secondaries};
+use kwik_sim::raw::{Cue, Line, RawPeer, always};
 use kwik_sim::{CryptoMode, Report, Setting};
 
+use crate::scenarios::{Terms, play};
 use crate::{SECOND, lossy};
-use kwik_sim::raw::{Cue, Line, RawPeer, always};
 
 /// Set for a process that only tells its traces.
 const TELL_TRACES: &str = "KWIK_SIM_TELL_TRACES";
@@ -30,12 +30,12 @@ fn terms(crypto: CryptoMode, seed: u64) -> Terms {
 
 /// One life of a seed; which story is told changes from seed to seed.
 fn life(crypto: CryptoMode, seed: u64) -> Report {
-    let terms = terms(crypto, seed);
-    let report = match seed % 3 {
-        0 => two_secondaries(&terms),
-        1 => rotation(&terms),
-        _ => one_lost(&terms),
+    let name = match seed % 3 {
+        0 => "two-secondaries",
+        1 => "all-at-once",
+        _ => "secondary-crash",
     };
+    let report = play(name, &terms(crypto, seed));
     assert!(report.is_success(), "{crypto:?} {report}");
     report
 }
@@ -128,7 +128,7 @@ fn the_same_seed_gives_the_same_trace_in_another_process() {
 fn another_seed_gives_another_trace() {
     for crypto in MODES {
         let traces: BTreeSet<_> = (0..5)
-            .map(|seed| two_secondaries(&terms(crypto, seed)).trace)
+            .map(|seed| play("two-secondaries", &terms(crypto, seed)).trace)
             .collect();
         assert_eq!(traces.len(), 5, "{crypto:?}");
     }

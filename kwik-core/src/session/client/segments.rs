@@ -38,8 +38,6 @@ enum Place {
     Holes(StreamId, ByteRange),
     /// Nowhere: what they belong to has ended.
     Nowhere,
-    /// Nowhere yet: AGGREGATE has not come.
-    Later,
 }
 
 /// What may become of the bytes of one read, and what did.
@@ -86,7 +84,6 @@ impl ClientSession {
             return Ok(());
         };
         match self.place(carrier.path, header)? {
-            Place::Later => Ok(()),
             Place::Nowhere => {
                 let read = cx
                     .carriers
@@ -182,13 +179,16 @@ impl ClientSession {
         }
     }
 
-    /// Segments of the primary may overtake AGGREGATE: then they wait unread [AGG-4].
+    /// No segment of the primary comes before AGGREGATE, whose answer is its first credit. Segments
+    /// that waited for it unread could fill the memory [AGG-4].
     fn place_of_primary(&self, stream: StreamId) -> Result<Place, Violation> {
         if self.streams.aggregated(stream).is_some() {
             return Ok(Place::Stream(stream, ByteRange::from(0)));
         }
-        let wanted = self.streams.may_come(stream)? && !self.streams.is_let_go(stream);
-        Ok(if wanted { Place::Later } else { Place::Nowhere })
+        if self.streams.may_come(stream)? && !self.streams.is_let_go(stream) {
+            return Err(Violation::Unexpected("segment before AGGREGATE"));
+        }
+        Ok(Place::Nowhere)
     }
 
     /// Moves bytes from QUIC into the stream's reassembly, in whatever order, whether or not
@@ -385,25 +385,6 @@ impl ClientSession {
             }
             !belongs
         });
-    }
-
-    /// AGGREGATE came: read what had to wait for it.
-    pub(super) fn read_waiting_segments(
-        &mut self,
-        cx: &mut Cx<'_>,
-        stream: StreamId,
-    ) -> Result<(), Violation> {
-        let waiting: Vec<CarrierId> = self
-            .inbound
-            .iter()
-            .filter(|(_, inbound)| {
-                matches!(inbound, Inbound::Body(header) if header.owner == SegmentOwner::Primary(stream))
-            })
-            .map(|(&carrier, _)| carrier)
-            .collect();
-        waiting
-            .into_iter()
-            .try_for_each(|carrier| self.on_segment_readable(cx, carrier))
     }
 }
 

@@ -5,6 +5,7 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 mod blocks;
+mod evidence;
 mod reassembly;
 
 pub use blocks::BLOCK_BYTES;

@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::Source;
 use super::blocks::{BLOCK_BYTES, Blocks, span};
+use super::evidence::Evidence;
 use crate::config::Overlap;
-use crate::ids::ByteRange;
+use crate::ids::{ByteRange, PathId};
 use crate::ranges::RangeSet;
 
 /// What a [`Reassembly`] may do.
@@ -45,6 +46,9 @@ pub struct Inserted {
     /// Whether bytes differ from what the primary itself wrote: then it is the secondary that is
     /// wrong. Not told under [`Overlap::FirstWins`].
     pub primary_differs: bool,
+    /// Secondaries whose bytes were here and differ from the primary's, which came now: they are
+    /// wrong. Told only under [`Overlap::Reject`].
+    pub refuted: Vec<PathId>,
     /// Bytes that both copies lost ([`Overlap::Reject`]): they are missing, and have to come again.
     pub reopened: RangeSet,
 }
@@ -66,6 +70,8 @@ pub struct Reassembly {
     received: RangeSet,
     /// Unread bytes that the primary wrote, or confirmed by an equal copy.
     vouched: RangeSet,
+    /// Who wrote the others of them; empty unless [`Overlap::Reject`] asks for it.
+    evidence: Evidence,
     blocks: Blocks,
 }
 
@@ -91,6 +97,7 @@ impl Reassembly {
             cursor: start,
             received: below.unwrap_or_default(),
             vouched: RangeSet::new(),
+            evidence: Evidence::new(limits.ranges_max),
             blocks: Blocks::new(block_max),
         }
     }
@@ -120,24 +127,30 @@ impl Reassembly {
         let mut inserted = if self.received.overlaps(range) {
             self.insert_over(range, fresh, source)?
         } else {
-            self.insert_new(range, fresh)?
+            self.insert_new(range, fresh, source)?
         };
         inserted.duplicate_bytes = inserted
             .duplicate_bytes
             .saturating_add(whole.len().saturating_sub(range.len()));
         if source == Source::Primary && self.limits.overlap != Overlap::FirstWins {
             self.vouched.insert(range);
+            self.evidence.forget(range);
         }
         self.check_if_cheap();
         Ok(inserted)
     }
 
     /// A chunk of which nothing is received yet.
-    fn insert_new(&mut self, range: ByteRange, bytes: &[u8]) -> Result<Inserted, InsertError> {
+    fn insert_new(
+        &mut self,
+        range: ByteRange,
+        bytes: &[u8],
+        source: Source,
+    ) -> Result<Inserted, InsertError> {
         if self.ranges_beyond() >= self.limits.ranges_max && !self.touches(range) {
             return Err(InsertError::TooManyRanges);
         }
-        self.store(range, bytes);
+        self.store(range, bytes, source);
         Ok(Inserted {
             new_bytes: range.len(),
             ..Inserted::default()
@@ -170,6 +183,10 @@ impl Reassembly {
         let mut missing = RangeSet::from(range);
         missing.remove_all(&held);
         let mut reopened = RangeSet::new();
+        let mut refuted = Vec::new();
+        if source == Source::Primary && from_others.hull.is_some() {
+            refuted.extend(self.refuted(range, bytes));
+        }
         match (self.limits.overlap, source, from_others.hull) {
             (Overlap::Reject, Source::Secondary(_), Some(hull)) => {
                 reopened = self.vouched.missing_in(hull);
@@ -188,7 +205,7 @@ impl Reassembly {
         }
         for place in missing.iter() {
             let copy = bytes.get(span(range.start(), place)).unwrap_or_default();
-            self.store(place, copy);
+            self.store(place, copy, source);
         }
         let total = from_others.and(from_vouched);
         Ok(Inserted {
@@ -200,8 +217,22 @@ impl Reassembly {
                 Source::Primary => self.limits.overlap != Overlap::FirstWins && total.bytes > 0,
                 Source::Secondary(_) => from_vouched.bytes > 0,
             },
+            refuted,
             reopened,
         })
+    }
+
+    /// The secondaries that wrote other bytes than this copy of the primary's.
+    fn refuted(&self, range: ByteRange, copy: &[u8]) -> impl Iterator<Item = PathId> {
+        self.evidence
+            .within(range)
+            .filter(move |(_, places)| self.differences(places, range.start(), copy).bytes > 0)
+            .map(|(path, _)| path)
+    }
+
+    /// What this secondary wrote is no evidence against it, if the primary writes other bytes.
+    pub fn acquit(&mut self, path: PathId, range: ByteRange) {
+        self.evidence.acquit(path, range);
     }
 
     /// Compares a copy that begins at `start` to the buffered bytes at `places`.
@@ -226,6 +257,7 @@ impl Reassembly {
             let run_end = self.run_end(place);
             self.blocks.discard(place, self.cursor);
             self.received.remove(place);
+            self.evidence.forget(place);
             // The spare capacity at its end was measured by the whole run.
             if let Some(end) = run_end {
                 self.blocks.trim(end);
@@ -242,10 +274,13 @@ impl Reassembly {
     }
 
     /// Copies in bytes of which none is received.
-    fn store(&mut self, range: ByteRange, bytes: &[u8]) {
+    fn store(&mut self, range: ByteRange, bytes: &[u8], source: Source) {
         let spare = self.spare(range.start());
         self.blocks.store(range.start(), bytes, spare);
         self.received.insert(range);
+        if let (Overlap::Reject, Source::Secondary(path)) = (self.limits.overlap, source) {
+            self.evidence.add(path, range);
+        }
     }
 
     /// Capacity that may be taken ahead for bytes to come after `at`: an eighth of the run that ends
@@ -271,6 +306,7 @@ impl Reassembly {
         self.cursor = self.cursor.saturating_add(bytes.len() as u64);
         if let Some(read) = ByteRange::new(0, self.cursor) {
             self.vouched.remove(read);
+            self.evidence.forget(read);
         }
         self.check_if_cheap();
         Some(bytes)

@@ -243,6 +243,44 @@ fn under_reject_the_primarys_copy_replaces_a_lie_that_came_first() {
     assert_eq!(drain(&mut stream), b"truth!");
 }
 
+/// Who wrote what the primary refutes is told, and nobody else [OVL-4].
+#[test]
+fn under_reject_the_primary_refutes_who_wrote_a_lie_before() {
+    let mut stream = reassembly(Overlap::Reject);
+    put(&mut stream, 0, b"lies", A);
+    put(&mut stream, 4, b"true", B);
+    put(&mut stream, 8, b"lies", A);
+    stream.acquit(PathId(1), range(8, 12));
+    let inserted = put(&mut stream, 8, b"true", Source::Primary);
+    assert_eq!(inserted.refuted, [], "its grant was taken back");
+    let inserted = put(&mut stream, 0, b"truetrue", Source::Primary);
+    assert_eq!(inserted.refuted, [PathId(1)]);
+    assert_eq!(drain(&mut stream), b"truetruetrue");
+}
+
+#[test]
+fn what_was_thrown_away_is_no_evidence() {
+    let mut stream = reassembly(Overlap::Reject);
+    put(&mut stream, 0, b"true", A);
+    put(&mut stream, 0, b"lies", B);
+    put(&mut stream, 0, b"lies", B);
+    let inserted = put(&mut stream, 0, b"true", Source::Primary);
+    assert_eq!(inserted.refuted, [PathId(2)]);
+}
+
+#[test]
+fn evidence_that_finds_no_room_is_evidence_against_nobody() {
+    let limits = Limits {
+        overlap: Overlap::Reject,
+        ranges_max: 1,
+    };
+    let mut stream = Reassembly::new(0, limits);
+    put(&mut stream, 0, b"ab", A);
+    put(&mut stream, 2, b"cd", B);
+    let inserted = put(&mut stream, 0, b"ABCD", Source::Primary);
+    assert_eq!(inserted.refuted, [PathId(1)]);
+}
+
 #[test]
 fn under_reject_a_reopening_that_makes_too_many_ranges_changes_nothing() {
     let limits = Limits {

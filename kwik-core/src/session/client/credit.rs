@@ -50,8 +50,7 @@ impl ClientSession {
             self.on_final_size(cx, &FinalSize { stream, size })?;
         }
         // Whoever reads the segments does not read the carrier: a reset would go unnoticed.
-        self.on_stream_readable(cx, stream.into())?;
-        self.read_waiting_segments(cx, stream)
+        self.on_stream_readable(cx, stream.into())
     }
 
     /// FINAL_SIZE: the primary says where a stream ends; grants beyond are clipped [END-6].

@@ -152,9 +152,18 @@ impl ClientSession {
             self.drains
                 .insert((cx.now.monotonic + self.config.client.grant_drain_max, grant));
             self.revoke_at_secondary(cx, grant, 0);
-            if let Some(path) = self.ledger.get(grant).map(|held| held.path) {
+            if let Some(held) = self.ledger.get(grant) {
+                let (path, stream, range) = (held.path, held.stream, held.range);
+                self.acquit(path, stream, range);
                 self.limit_start(path);
             }
+        }
+    }
+
+    /// Bytes of a grant that was taken back are no evidence, those that have come included [OVL-5].
+    fn acquit(&mut self, path: PathId, stream: StreamId, range: ByteRange) {
+        if let Some(recv) = self.streams.aggregated_mut(stream) {
+            recv.reassembly.acquit(path, range);
         }
     }
 

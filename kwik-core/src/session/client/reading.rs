@@ -227,7 +227,6 @@ impl ClientSession {
             return;
         };
         let closed = std::mem::replace(&mut entry.recv, RecvHalf::Closing);
-        // Segments may be here although AGGREGATE is not.
         self.stop_segments_of_stream(cx, stream);
         if let RecvHalf::Aggregated(mut recv) = closed {
             recv.window.release(&mut self.window);

@@ -3,6 +3,7 @@
 //! Owns the inbound carriers. Every byte is checked against a grant of its path, the length of a
 //! segment [SEG-10] and the credit before it reaches a stream [SEG-5].
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -38,8 +39,6 @@ enum Place {
     Holes(StreamId, ByteRange),
     /// Nowhere: what they belong to has ended.
     Nowhere,
-    /// Nowhere yet: AGGREGATE has not come.
-    Later,
 }
 
 /// What may become of the bytes of one read, and what did.
@@ -56,6 +55,8 @@ struct Landed {
     reopened: RangeSet,
     /// A secondary's bytes differ from the primary's own.
     primary_differs: bool,
+    /// Secondaries whose bytes were here before the primary's, and differ.
+    refuted: BTreeSet<PathId>,
     violation: Option<Violation>,
 }
 
@@ -86,7 +87,6 @@ impl ClientSession {
             return Ok(());
         };
         match self.place(carrier.path, header)? {
-            Place::Later => Ok(()),
             Place::Nowhere => {
                 let read = cx
                     .carriers
@@ -182,13 +182,16 @@ impl ClientSession {
         }
     }
 
-    /// Segments of the primary may overtake AGGREGATE: then they wait unread [AGG-4].
+    /// No segment of the primary comes before AGGREGATE, whose answer is its first credit. Segments
+    /// that waited for it unread could fill the memory [AGG-4].
     fn place_of_primary(&self, stream: StreamId) -> Result<Place, Violation> {
         if self.streams.aggregated(stream).is_some() {
             return Ok(Place::Stream(stream, ByteRange::from(0)));
         }
-        let wanted = self.streams.may_come(stream)? && !self.streams.is_let_go(stream);
-        Ok(if wanted { Place::Later } else { Place::Nowhere })
+        if self.streams.may_come(stream)? && !self.streams.is_let_go(stream) {
+            return Err(Violation::Unexpected("segment before AGGREGATE"));
+        }
+        Ok(Place::Nowhere)
     }
 
     /// Moves bytes from QUIC into the stream's reassembly, in whatever order, whether or not
@@ -209,6 +212,9 @@ impl ClientSession {
         } else {
             Source::Secondary(carrier.path)
         };
+        // Late bytes of what was taken back are no evidence against anybody [OVL-5].
+        let is_live = matches!(header.owner, SegmentOwner::Grant(grant)
+            if self.ledger.get(grant).is_some_and(Held::is_live));
         let credit = recv.window.max_offset();
         let wanted = recv.final_size().unwrap_or(OFFSET_LIMIT);
         let (stats, ledger) = (&mut self.stats, &self.ledger);
@@ -239,6 +245,9 @@ impl ClientSession {
                 Ok(inserted) => {
                     stats.duplicate_bytes += inserted.duplicate_bytes;
                     stats.conflict_bytes += inserted.conflict_bytes;
+                    if !is_live && let Source::Secondary(path) = source {
+                        recv.reassembly.acquit(path, placed);
+                    }
                     landed.add(placed, inserted);
                     ControlFlow::Continue(())
                 }
@@ -317,6 +326,9 @@ impl ClientSession {
         if !landed.runs.is_empty() {
             self.on_stream_progress(cx, stream);
         }
+        for liar in landed.refuted {
+            self.on_secondary_violation(cx, liar, &Violation::Conflict(stream));
+        }
         if let Some(violation) = landed.violation {
             return Err(violation);
         }
@@ -327,7 +339,8 @@ impl ClientSession {
         self.judge_conflict(path, was_live, stream, landed.primary_differs)
     }
 
-    /// Under `Reject`, a secondary whose bytes differ from the primary's own loses its path. A
+    /// Under `Reject`, a secondary whose bytes differ from the primary's own loses its path, also if
+    /// the primary's come later: then `Landed::refuted` names it. A
     /// conflict of two secondaries blames neither [OVL-4], nor do the late bytes of a grant that was
     /// taken back [OVL-5].
     fn judge_conflict(
@@ -386,25 +399,6 @@ impl ClientSession {
             !belongs
         });
     }
-
-    /// AGGREGATE came: read what had to wait for it.
-    pub(super) fn read_waiting_segments(
-        &mut self,
-        cx: &mut Cx<'_>,
-        stream: StreamId,
-    ) -> Result<(), Violation> {
-        let waiting: Vec<CarrierId> = self
-            .inbound
-            .iter()
-            .filter(|(_, inbound)| {
-                matches!(inbound, Inbound::Body(header) if header.owner == SegmentOwner::Primary(stream))
-            })
-            .map(|(&carrier, _)| carrier)
-            .collect();
-        waiting
-            .into_iter()
-            .try_for_each(|carrier| self.on_segment_readable(cx, carrier))
-    }
 }
 
 impl Landed {
@@ -417,6 +411,7 @@ impl Landed {
             conflicts: Vec::new(),
             reopened: RangeSet::new(),
             primary_differs: false,
+            refuted: BTreeSet::new(),
             violation: None,
         }
     }
@@ -434,6 +429,7 @@ impl Landed {
         self.conflicts.extend(inserted.conflict);
         self.reopened.insert_all(&inserted.reopened);
         self.primary_differs |= inserted.primary_differs;
+        self.refuted.extend(inserted.refuted);
     }
 }
 

@@ -230,6 +230,68 @@ fn a_secondary_that_contradicts_the_primary_loses_its_path() {
     assert_open(&mut world);
 }
 
+/// [OVL-4]: whichever copy came first. What the primary writes later convicts who lied before, and
+/// not the honest one beside it.
+#[test]
+fn a_lie_that_came_before_the_primarys_bytes_costs_the_path_too() {
+    let mut world = rejecting();
+    let liar = HandSecondary::join(&mut world, 1);
+    let honest = world.add_path(2);
+    world.settle();
+    let stream = world.open_stream();
+    world.limit_reader(stream, 0);
+    let grant = world.delegate(stream, (0, 1000), liar.path);
+    world.delegate(stream, (1000, 2000), honest);
+    world.settle();
+    liar.lie(&mut world, grant, (0, 1000));
+    world.settle();
+    assert_eq!(fates(&mut world, grant), [Ok(1000)]);
+    world.write_at(stream, (0, 2000));
+    world.settle();
+    assert_eq!(
+        liar.down(&mut world),
+        Some(DownCause::ClosedByPeer(code::CONFLICT))
+    );
+    assert!(is_active(&mut world, honest));
+    world.limit_reader(stream, u64::MAX);
+    world.finish(stream);
+    world.settle();
+    assert!(world.is_whole(stream, 2000));
+    assert_open(&mut world);
+}
+
+/// [OVL-5]: nor are the bytes evidence that a grant had brought before it was taken back, or those
+/// that came while it drained.
+#[test]
+fn what_a_revoked_grant_had_brought_is_no_evidence() {
+    for comes_late in [false, true] {
+        let mut world = rejecting();
+        let hand = HandSecondary::join(&mut world, 1);
+        let stream = world.open_stream();
+        world.limit_reader(stream, 0);
+        let grant = world.delegate(stream, (0, 1000), hand.path);
+        world.settle();
+        let hold = world.hold(hand.path, Side::Client, What::Segments);
+        hand.lie(&mut world, grant, (0, 500));
+        if !comes_late {
+            world.lift(hold);
+            world.settle();
+        }
+        world
+            .primary(|p, cx| p.session.revoke(cx.now, grant, cx.carriers))
+            .expect("live");
+        world.settle();
+        if comes_late {
+            world.lift(hold);
+            world.settle();
+        }
+        world.write_at(stream, (0, 1000));
+        world.settle();
+        assert!(conflicts(&mut world) > 0);
+        assert!(is_active(&mut world, hand.path), "late: {comes_late}");
+    }
+}
+
 /// With `FirstWins` a differing copy is counted and told, and changes nothing [OVL-3].
 #[test]
 fn the_first_copy_stays_by_default() {

@@ -27,6 +27,8 @@ fn a_granted_range_reaches_the_reader_in_every_order() {
         let path = primary.add_path(&mut world, 1);
         let stream = HandPrimary::open_stream(&mut world);
         HandPrimary::aggregate(&mut world, stream, 0);
+        // It has credit for a segment when that is answered [AGG-4].
+        world.settle();
         let grant = primary.grant(&mut world, path, stream, (0, 100_000));
         HandPrimary::segment(&mut world, stream, (100_000, 110_000));
         HandPrimary::final_size(&mut world, stream, 110_000);

@@ -49,7 +49,7 @@ fn survives(hostility: Hostility, setting: &Setting, limit: Duration) -> Stage {
     let named = format!("{hostility:?}: {report}");
     assert!(report.is_success(), "{named}");
     assert!(!stage.hostile_log(0).deeds.is_empty(), "no chance: {named}");
-    // What comes late must do no harm either; a dial may take three deadlines.
+    // What comes late must do no harm either; a dial may take half a minute.
     stage.world.run_for(32 * SECOND);
     let report = stage.report("hostile");
     assert!(report.is_success(), "{named}");

@@ -141,10 +141,12 @@ fn contest(overlap: Overlap, first: First) -> Stage {
         .path_events()
         .iter()
         .any(|(_, event)| *event == PathEvent::Dead(LIAR));
-    act(&mut stage, &|primary| {
-        if is_lost {
+    if is_lost {
+        act(&mut stage, &|primary| {
             write_at(primary, stream, (CONTESTED.1, GRANTED.1));
-        }
+        });
+    }
+    act(&mut stage, &|primary| {
         write_at(primary, stream, GAP);
         primary.finish(stream).expect("all is written");
     });

@@ -138,7 +138,8 @@ impl Endpoint {
         self.set_now(now);
         Quic::check_target(&target)?;
         let seed = self.entropy.session_seed();
-        let session = ClientSession::new(Arc::clone(&self.config), &seed, target);
+        let session =
+            ClientSession::new(Arc::clone(&self.config), &seed, target, self.now.monotonic);
         Ok(self.sessions.insert(Session::Client(Box::new(session))))
     }
 

@@ -88,7 +88,7 @@ impl Dial {
     /// A deadline without a sign of life ends the dial. Signs of life, such as the answers to a
     /// handshake of which half is lost, earn it more time, but not for ever; and a server that is there
     /// has one deadline to let the client join.
-    fn fails_at(&self, dial_deadline: Duration) -> Instant {
+    pub(crate) fn fails_at(&self, dial_deadline: Duration) -> Instant {
         let silent = self.heard + silent_part(dial_deadline) * SILENT_MAX;
         let endless = self.began + dial_deadline * DEADLINES_MAX;
         let mute = self.stood.map_or(endless, |stood| stood + dial_deadline);

@@ -31,6 +31,7 @@ use crate::error::{CloseReason, Misuse, StreamError, Violation, code};
 use crate::event::ClientEvent;
 use crate::grant::Ledger;
 use crate::ids::{CarrierId, GrantId, PathId, SessionId, StreamId};
+use crate::path::redial::Dial;
 use crate::path::{PathInfo, PathPhase, PathRole};
 use crate::session::Cx;
 use crate::session::control::ControlChannel;
@@ -67,13 +68,20 @@ pub(crate) struct ClientSession {
 /// The connection to the primary.
 struct Primary {
     target: DialTarget,
+    /// Until it has welcomed the session.
+    dial: Option<Dial>,
     control: Option<ControlChannel>,
     session_id: Option<SessionId>,
 }
 
 impl ClientSession {
     /// A session that begins by dialling its primary; `seed` makes its join key.
-    pub(crate) fn new(config: Arc<Config>, seed: &[u8; 32], target: DialTarget) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        seed: &[u8; 32],
+        target: DialTarget,
+        now: Instant,
+    ) -> Self {
         let outputs = VecDeque::from([Output::Dial {
             path: PathId::PRIMARY,
             target: target.clone(),
@@ -82,6 +90,7 @@ impl ClientSession {
             join_key: JoinKey::from_seed(seed),
             primary: Primary {
                 target,
+                dial: Some(Dial::new(now)),
                 control: None,
                 session_id: None,
             },
@@ -126,7 +135,7 @@ impl ClientSession {
         }
         let drain = self.drains.first().map(|&(at, _)| at);
         let reader = self.streams.reader_deadline(&self.config.client);
-        [self.path_deadline(), drain, reader]
+        [self.primary_deadline(), self.path_deadline(), drain, reader]
             .into_iter()
             .flatten()
             .min()
@@ -201,6 +210,9 @@ impl ClientSession {
         let mut channel = ControlChannel::new(control);
         channel.send(&ControlFrame::Hello(hello), cx.carriers);
         self.primary.control = Some(channel);
+        if let Some(dial) = &mut self.primary.dial {
+            dial.on_connected(cx.now.monotonic);
+        }
     }
 
     fn on_path_down(&mut self, cx: &mut Cx<'_>, path: PathId, cause: DownCause) {
@@ -338,6 +350,7 @@ impl ClientSession {
             return Err(Violation::Unexpected("second WELCOME"));
         }
         tracing::info!(%session, "session established");
+        self.primary.dial = None;
         self.events.push_front(ClientEvent::Connected);
         Ok(())
     }
@@ -370,6 +383,10 @@ impl ClientSession {
     }
 
     fn on_timeout(&mut self, cx: &mut Cx<'_>) {
+        self.on_primary_timeout(cx.now.monotonic);
+        if self.is_closed() {
+            return;
+        }
         self.on_path_timeouts(cx);
         self.on_grant_timeouts(cx);
         self.on_hole_timeouts(cx.now.monotonic);

@@ -35,6 +35,33 @@ fn a_reader_may_rest_before_its_first_byte() {
     );
 }
 
+/// liveness at 660.010 s: I8: 0 of 0 bytes 600.000 s after the last fault was over (half of a handshake
+/// was lost, and after a pause of a minute QUIC's idle timeout, which grows with the round trip, was ten
+/// minutes: the client waited for a primary that had forgotten it)
+#[test]
+fn a_primary_that_has_forgotten_a_handshake_is_dialled_afresh() {
+    assert_clean(
+        r##"(
+            seed: 402527,
+            asks: [
+                (
+                    request: (bytes: 0, answer_on: OwnStream),
+                ),
+            ],
+            faults: [
+                (
+                    at: Time("19ms"),
+                    what: Outage(lasts: "7ms"),
+                ),
+                (
+                    at: Time("10ms"),
+                    what: Pause(who: Client, lasts: "1m"),
+                ),
+            ],
+        )"##,
+    );
+}
+
 #[test]
 #[should_panic(expected = "the text of a scenario")]
 fn what_is_no_scenario_is_not_clean() {

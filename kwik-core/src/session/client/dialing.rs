@@ -1,5 +1,5 @@
-//! How a secondary path of a client comes about: whose turn it is to be dialled, the connections that
-//! are tried for it, and the join.
+//! How a path of a client comes about: whose turn it is to be dialled, the connections that are tried for
+//! it, and the join.
 //!
 //! Owns nothing: a dial stands with its path in the table of `paths`.
 
@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::ClientSession;
 use super::paths::path_status;
 use crate::carrier::Output;
-use crate::error::{Violation, code};
+use crate::error::{CloseReason, Violation, code};
 use crate::event::{ClientEvent, PathEvent};
 use crate::ids::{CarrierId, PathId};
 use crate::path::PathPhase;
@@ -18,6 +18,42 @@ use crate::session::Cx;
 use crate::session::control::ControlChannel;
 use crate::wire::{ControlFrame, Join, PathStatusState};
 
+/// The connection to the primary. It is dialled like any other as long as nothing has been done on it;
+/// once it stands, the application may hold streams of it, and it has one deadline to welcome us.
+impl ClientSession {
+    /// When [`Self::on_primary_timeout`] has something to do.
+    pub(super) fn primary_deadline(&self) -> Option<Instant> {
+        let (dial, deadline) = (self.primary.dial?, self.config.client.dial.dial_deadline);
+        Some(if self.primary.control.is_some() {
+            dial.fails_at(deadline)
+        } else {
+            dial.deadline(deadline)
+        })
+    }
+
+    /// The time of the dial, or of its connection, is over [PATH-5].
+    pub(super) fn on_primary_timeout(&mut self, now: Instant) {
+        if self.primary_deadline().is_none_or(|at| now < at) {
+            return;
+        }
+        let deadline = self.config.client.dial.dial_deadline;
+        let Some(dial) = &mut self.primary.dial else {
+            return;
+        };
+        if dial.fails_at(deadline) <= now {
+            tracing::info!("the primary is not to be had");
+            return self.end(CloseReason::TimedOut, code::NO_ERROR);
+        }
+        dial.on_redial(now);
+        tracing::debug!("dialling the primary afresh");
+        self.outputs.push_back(Output::Dial {
+            path: PathId::PRIMARY,
+            target: self.primary.target.clone(),
+        });
+    }
+}
+
+/// The connections to secondaries.
 impl ClientSession {
     /// The first address that may be dialled [PATH-2].
     pub(super) fn permitted(&self, addrs: &[SocketAddr]) -> Option<SocketAddr> {
@@ -76,6 +112,12 @@ impl ClientSession {
     /// Something came on a connection that is being dialled. True if that says nothing beyond the
     /// dial: before its handshake is done, anybody on the way could have sent it [ERR-1].
     pub(super) fn on_dial_heard(&mut self, now: Instant, heard: PathId) -> bool {
+        if heard == PathId::PRIMARY {
+            if let Some(dial) = &mut self.primary.dial {
+                dial.on_heard(now);
+            }
+            return self.primary.control.is_none();
+        }
         let Some(path) = self.paths.get_mut(heard) else {
             return false;
         };

@@ -105,7 +105,7 @@ impl Setup {
             });
             Role::Script(script)
         } else {
-            let session = ClientSession::new(config, &[3; 32], target);
+            let session = ClientSession::new(config, &[3; 32], target, world.now().monotonic);
             Role::Client(Box::new(ClientApp::new(session)))
         };
         let client = world.add_actor(role, Side::Client, None, BTreeMap::new());

@@ -16,6 +16,7 @@ mod masks;
 mod network;
 mod regressions;
 mod scenarios;
+mod slow_writers;
 
 use std::time::Duration;
 

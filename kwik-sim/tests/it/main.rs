@@ -1,5 +1,6 @@
 //! Whole lives of simulated worlds: what the system promises, seen from the applications.
 
+mod amplification;
 mod api;
 mod damage;
 mod determinism;

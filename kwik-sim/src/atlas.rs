@@ -248,8 +248,9 @@ pub fn convergence_bound(
     remaining: u64,
     longest_outage: Duration,
 ) -> Duration {
-    let rates = scenario.servers().map(|(_, server)| goodput(server));
-    let rate = rates.fold(0.0, f64::max);
+    // The primary may have to bring everything: secondaries can die, and what it has begun to write itself
+    // nobody takes from it.
+    let rate = goodput(&scenario.primary);
     let transfer = Duration::from_secs_f64(remaining as f64 / (0.25 * rate));
     let round_trip = scenario
         .servers()

@@ -53,7 +53,8 @@ pub(crate) struct Quic {
     /// For clients on this machine and elsewhere; none if this endpoint is no server.
     server: Option<[Arc<ServerConfig>; 2]>,
     accepting: bool,
-    conns: BTreeMap<ConnKey, Conn>,
+    /// Boxed, because a map keeps room for eleven as long as it lives.
+    conns: BTreeMap<ConnKey, Box<Conn>>,
     next_key: u64,
     by_handle: BTreeMap<usize, ConnKey>,
     by_path: BTreeMap<(SessionHandle, PathId), ConnKey>,
@@ -275,7 +276,7 @@ impl Quic {
             self.by_path.insert((conn.session, path), key);
         }
         *self.per_session.entry(conn.session).or_default() += 1;
-        self.conns.insert(key, conn);
+        self.conns.insert(key, Box::new(conn));
         self.touch(key);
         key
     }
@@ -293,7 +294,7 @@ impl Quic {
     /// Drops a connection that quinn has forgotten and that no session reads any more.
     fn forget_if_over(&mut self, key: ConnKey) {
         let over = |conn: &Conn| conn.drained && conn.path.is_none();
-        if !self.conns.get(&key).is_some_and(over) {
+        if !self.conns.get(&key).is_some_and(|conn| over(conn)) {
             return;
         }
         let Some(conn) = self.conns.remove(&key) else {

@@ -186,7 +186,11 @@ fn may_die(scenario: &Scenario, index: usize) -> bool {
     let server = &scenario.secondaries[index];
     let honest = matches!(
         server.conduct,
-        Conduct::Honest { .. } | Conduct::Refuses(_) | Conduct::Mute | Conduct::Lies
+        Conduct::Honest { .. }
+            | Conduct::Slow { .. }
+            | Conduct::Refuses(_)
+            | Conduct::Mute
+            | Conduct::Lies
     );
     let steady = |link: &LinkSpec| {
         loss_ppm(link) <= SECONDARY_LOSS_SAFE_PPM
@@ -244,8 +248,9 @@ pub fn convergence_bound(
     remaining: u64,
     longest_outage: Duration,
 ) -> Duration {
-    let rates = scenario.servers().map(|(_, server)| goodput(server));
-    let rate = rates.fold(0.0, f64::max);
+    // The primary may have to bring everything: secondaries can die, and what it has begun to write itself
+    // nobody takes from it.
+    let rate = goodput(&scenario.primary);
     let transfer = Duration::from_secs_f64(remaining as f64 / (0.25 * rate));
     let round_trip = scenario
         .servers()
@@ -259,11 +264,9 @@ pub fn convergence_bound(
         }
         Pace::Rest { length, .. } => length,
     });
-    let mute = scenario
-        .secondaries
-        .iter()
-        .filter(|server| !matches!(server.conduct, Conduct::Honest { .. }))
-        .count();
+    let is_mute = |conduct| !matches!(conduct, Conduct::Honest { .. } | Conduct::Slow { .. });
+    let conducts = scenario.secondaries.iter().map(|server| server.conduct);
+    let mute = conducts.filter(|&conduct| is_mute(conduct)).count();
     let config = scenario.tuning.config().client;
     // Whoever delegates to a path that comes to nothing waits for the whole of its dial.
     let dials_may_fail = (0..scenario.secondaries.len()).any(|index| may_die(scenario, index));
@@ -271,6 +274,7 @@ pub fn convergence_bound(
     2 * longest_outage
         + 20 * round_trip.unwrap_or_default()
         + transfer
+        + slow_writers(scenario, remaining)
         + readers.sum::<Duration>()
         // Each that is given work and does not do it is waited for once.
         + config.grant_start_max * 2 * u32::try_from(mute).unwrap_or(u32::MAX)
@@ -281,6 +285,15 @@ pub fn convergence_bound(
             HANDSHAKE_MAX
         }
         + Duration::from_secs(5)
+}
+
+/// How long those may write to whom their bytes come slowly. Nobody need take their work from them:
+/// the slowest may have to bring everything.
+fn slow_writers(scenario: &Scenario, remaining: u64) -> Duration {
+    let conducts = scenario.secondaries.iter().map(|server| server.conduct);
+    let slowest = conducts.filter_map(|c| c.rate()).reduce(f64::min);
+    let seconds = slowest.map_or(0.0, |rate| remaining as f64 / rate.max(1.0));
+    Duration::from_secs_f64(seconds)
 }
 
 /// Bytes a second that a server can be counted on to bring.

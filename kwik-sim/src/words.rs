@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kwik_core::ids::PathId;
 
+use crate::app::Conduct;
 use crate::scenario::{Fault, FaultKind, Scenario, Sharing, Way, When, Who};
 
 /// A number of bytes with a unit.
@@ -62,11 +63,32 @@ pub fn scenario(scenario: &Scenario) -> String {
         0 => "a primary alone".to_owned(),
         n => format!("a primary and {}", count(n, "secondary")),
     };
-    format!(
+    let mut words = format!(
         "{servers}, {} of {} in all, {sharing}",
         count(scenario.asks.len(), "stream"),
         bytes(scenario.wanted()),
-    )
+    );
+    for (index, secondary) in scenario.secondaries.iter().enumerate() {
+        if let Some(conduct) = conduct(&secondary.conduct) {
+            words += &format!(", secondary {index} {conduct}");
+        }
+    }
+    words
+}
+
+/// What a secondary does, if it is not what is asked of it and at once.
+#[must_use]
+pub fn conduct(conduct: &Conduct) -> Option<String> {
+    Some(match conduct {
+        Conduct::Honest { .. } => return None,
+        Conduct::Slow { bytes: size, every } => {
+            format!("writes {} every {}", bytes(*size), seconds(*every))
+        }
+        Conduct::Refuses(code) => format!("refuses with {code}"),
+        Conduct::Mute => "writes nothing".to_owned(),
+        Conduct::Lies => "lies".to_owned(),
+        Conduct::Hostile(hostility) => format!("is hostile ({hostility:?})"),
+    })
 }
 
 /// A fault and when it comes.
@@ -204,6 +226,15 @@ mod tests {
         assert_eq!(
             text,
             "a primary and 2 secondaries, 1 stream of 3.0 MiB in all, shared by pull"
+        );
+        let mut slow = Scenario::new(1, 2, 3 << 20);
+        slow.secondaries[1].conduct = Conduct::Slow {
+            bytes: 2048,
+            every: Duration::from_millis(20),
+        };
+        assert_eq!(
+            scenario(&slow),
+            format!("{text}, secondary 1 writes 2.0 KiB every 0.020 s")
         );
         let crash = Fault {
             at: When::Percent(30),

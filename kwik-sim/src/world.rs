@@ -5,6 +5,7 @@
 
 mod fault;
 mod flights;
+mod ledger;
 mod machine;
 
 use std::any::Any;
@@ -18,6 +19,8 @@ use kwik_core::endpoint::{Datagram, Transmit};
 
 pub use self::fault::{FaultOf, WorldFault};
 use self::flights::{Flight, Flights};
+pub use self::ledger::Exchanged;
+use self::ledger::Ledger;
 use self::machine::{Machine, Round};
 use crate::clock::{Clock, Moment};
 use crate::host::{Birth, KwikNode, Node, Program};
@@ -58,6 +61,8 @@ pub struct World {
     link_default: LinkSpec,
     flights: Flights,
     trace: Trace,
+    /// Kept only if somebody wants it.
+    ledger: Option<Ledger>,
     /// Who took a turn in the last step.
     turned: Vec<HostId>,
     fault: Option<WorldFault>,
@@ -90,6 +95,7 @@ impl World {
             link_default: LinkSpec::default(),
             flights: Flights::default(),
             trace: Trace::default(),
+            ledger: None,
             turned: Vec::new(),
             fault: None,
             buf: Vec::new(),
@@ -160,6 +166,16 @@ impl World {
     #[must_use]
     pub fn datagrams_sent(&self) -> u64 {
         self.trace.datagrams()
+    }
+
+    /// Keeps an account of what each host and each address exchange, from now on.
+    pub fn keep_ledger(&mut self) {
+        self.ledger.get_or_insert_default();
+    }
+
+    /// What a host exchanged with each address since there is an account.
+    pub fn exchanged(&self, host: HostId) -> impl Iterator<Item = (SocketAddr, Exchanged)> {
+        self.ledger.iter().flat_map(move |ledger| ledger.of(host))
     }
 
     /// What the program of a host knows and remembers.
@@ -408,6 +424,10 @@ impl World {
         } else if flight.rebinds != rebinds {
             link.count_astray();
         } else {
+            let Datagram { remote, data, .. } = &flight.datagram;
+            if let Some(ledger) = &mut self.ledger {
+                ledger.note_received(to, *remote, data.len());
+            }
             self.hosts[to.0].push(flight.datagram);
         }
     }
@@ -456,6 +476,9 @@ impl World {
         let segment = transmit.segment_size.unwrap_or(transmit.size).max(1);
         for data in buf[..transmit.size].chunks(segment) {
             self.trace.add(now, from.0, to.map(|(to, _)| to.0), data);
+            if let Some(ledger) = &mut self.ledger {
+                ledger.note_sent(from, transmit.destination, data.len());
+            }
             // Nobody lives there: lost, as on the Internet.
             let Some((to, rebinds)) = to else { continue };
             let arrivals = self.link(from, to).carry(now, data.len(), transmit.ecn);

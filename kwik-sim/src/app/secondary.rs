@@ -1,6 +1,7 @@
 //! A secondary that writes what it is granted.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kwik_core::error::{CloseReason, StreamError};
 use kwik_core::event::{Event, EventKind, SecondaryEvent};
@@ -13,6 +14,9 @@ use super::Hostility;
 use super::source::{Pumped, Source};
 use crate::content::Content;
 use crate::host::{App, Hosted};
+
+/// Bytes that one writes into an open grant which nobody told how many.
+const OPEN_BYTES: u64 = 64 << 10;
 
 /// What a secondary does.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +35,15 @@ pub enum Conduct {
         /// Bytes written into an open grant.
         open_bytes: u64,
     },
+    /// It writes what it is granted, but its bytes come to it slowly: so many in all, so often. Its
+    /// open grants share them equally.
+    Slow {
+        /// Bytes at a time.
+        bytes: u64,
+        /// How long until the next time.
+        #[serde(with = "humantime_serde")]
+        every: Duration,
+    },
     /// It refuses every grant with this code.
     Refuses(u64),
     /// It takes grants and writes nothing.
@@ -45,8 +58,19 @@ pub enum Conduct {
 impl Conduct {
     /// Honest, and brief if it is left to choose.
     pub const HONEST: Self = Self::Honest {
-        open_bytes: 64 << 10,
+        open_bytes: OPEN_BYTES,
     };
+
+    /// Bytes a second at which it writes, if it is slow.
+    #[must_use]
+    pub fn rate(&self) -> Option<f64> {
+        match self {
+            Self::Slow { bytes, every } => Some(*bytes as f64 / every.as_secs_f64().max(1e-9)),
+            Self::Honest { .. } | Self::Refuses(_) | Self::Mute | Self::Lies | Self::Hostile(_) => {
+                None
+            }
+        }
+    }
 }
 
 impl Default for Conduct {
@@ -66,6 +90,9 @@ pub struct Secondary {
     raw: Vec<Vec<u8>>,
     closed: Vec<CloseReason>,
     errors: Vec<StreamError>,
+    /// When a slow one has bytes again.
+    supplied_at: Duration,
+    wake_ups: u64,
 }
 
 /// A grant that is being filled.
@@ -74,6 +101,8 @@ struct Work {
     source: Source,
     /// The end of the grant is this application's to tell.
     is_open: bool,
+    /// QUIC took less than it was offered and has not asked for more.
+    is_blocked: bool,
 }
 
 impl Secondary {
@@ -90,6 +119,8 @@ impl Secondary {
             raw: Vec::new(),
             closed: Vec::new(),
             errors: Vec::new(),
+            supplied_at: Duration::ZERO,
+            wake_ups: 0,
         }
     }
 
@@ -141,6 +172,19 @@ impl Secondary {
         &self.errors
     }
 
+    /// How often it was told of something, or its alarm rang.
+    #[must_use]
+    pub fn wake_ups(&self) -> u64 {
+        self.wake_ups
+    }
+
+    /// Whether it has something to write, and QUIC takes none of it for now.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        let mut works = self.sessions.values().flatten().peekable();
+        works.peek().is_some() && works.all(|(_, work)| work.is_blocked)
+    }
+
     fn on_grant(
         &mut self,
         host: &mut Hosted<'_>,
@@ -152,6 +196,7 @@ impl Secondary {
         };
         let (content, open_bytes) = match self.spec.conduct {
             Conduct::Honest { open_bytes } => (self.spec.content, open_bytes),
+            Conduct::Slow { .. } => (self.spec.content, OPEN_BYTES),
             Conduct::Lies => (self.spec.content.forged(), 0),
             Conduct::Mute | Conduct::Hostile(_) => return,
             Conduct::Refuses(code) => {
@@ -173,15 +218,29 @@ impl Secondary {
                     segment,
                     source,
                     is_open: extent.is_open(),
+                    is_blocked: false,
                 };
                 works.insert(grant, work);
-                self.pump(host, session, grant);
+                self.pump(host, session, grant, self.at_once());
             }
             Err(error) => self.errors.push(error),
         }
     }
 
-    fn pump(&mut self, host: &mut Hosted<'_>, session: SessionHandle, grant: GrantId) {
+    /// Bytes that may be made for a grant as soon as somebody wants them.
+    const fn at_once(&self) -> u64 {
+        match self.spec.conduct {
+            Conduct::Slow { .. } => 0,
+            Conduct::Honest { .. }
+            | Conduct::Refuses(_)
+            | Conduct::Mute
+            | Conduct::Lies
+            | Conduct::Hostile(_) => u64::MAX,
+        }
+    }
+
+    /// Writes what was made and not yet taken, and up to `most` bytes more.
+    fn pump(&mut self, host: &mut Hosted<'_>, session: SessionHandle, grant: GrantId, most: u64) {
         let Some(works) = self.sessions.get_mut(&session) else {
             return;
         };
@@ -192,8 +251,9 @@ impl Secondary {
         let segment = work.segment;
         let pumped = work
             .source
-            .pump(|bytes| secondary.write_segment(segment, bytes));
-        if pumped == Ok(Pumped::Blocked) {
+            .pump_some(most, |bytes| secondary.write_segment(segment, bytes));
+        work.is_blocked = pumped == Ok(Pumped::Blocked);
+        if matches!(pumped, Ok(Pumped::Blocked | Pumped::Spent)) {
             return;
         }
         let is_open = work.is_open;
@@ -215,8 +275,16 @@ impl Secondary {
             .map(|(&grant, _)| grant)
             .next();
         if let Some(grant) = grant {
-            self.pump(host, session, grant);
+            self.pump(host, session, grant, self.at_once());
         }
+    }
+
+    /// The grants that can take bytes now.
+    fn ready(&self) -> impl Iterator<Item = (SessionHandle, GrantId)> {
+        self.sessions.iter().flat_map(|(&session, works)| {
+            let ready = works.iter().filter(|(_, work)| !work.is_blocked);
+            ready.map(move |(&grant, _)| (session, grant))
+        })
     }
 
     fn work(&mut self, session: SessionHandle, grant: GrantId) -> Option<&mut Work> {
@@ -227,7 +295,27 @@ impl Secondary {
 impl App for Secondary {
     fn start(&mut self, _: &mut Hosted<'_>) {}
 
+    /// Only a slow one has an alarm, and none while QUIC takes nothing.
+    fn alarm(&self) -> Option<Duration> {
+        self.spec.conduct.rate()?;
+        self.ready().next().map(|_| self.supplied_at)
+    }
+
+    fn on_alarm(&mut self, host: &mut Hosted<'_>) {
+        self.wake_ups += 1;
+        let Conduct::Slow { bytes, every } = self.spec.conduct else {
+            return;
+        };
+        let ready: Vec<_> = self.ready().collect();
+        let share = bytes / ready.len().max(1) as u64;
+        for (session, grant) in ready {
+            self.pump(host, session, grant, share.max(1));
+        }
+        self.supplied_at = host.moment.time + every;
+    }
+
     fn on_event(&mut self, host: &mut Hosted<'_>, event: Event) {
+        self.wake_ups += 1;
         let session = event.session;
         let EventKind::Secondary(event) = event.kind else {
             return;
@@ -256,7 +344,7 @@ impl App for Secondary {
                 if let Some(work) = self.work(session, grant) {
                     work.source.truncate(end);
                 }
-                self.pump(host, session, grant);
+                self.pump(host, session, grant, self.at_once());
             }
             SecondaryEvent::SegmentWritable(segment) => self.on_writable(host, session, segment),
             SecondaryEvent::Stopped(grant) => {

@@ -24,6 +24,8 @@ pub(super) struct Source {
 pub(super) enum Pumped {
     /// All was taken.
     Done,
+    /// All was taken that was to be made for now.
+    Spent,
     /// No more is taken for now.
     Blocked,
 }
@@ -42,14 +44,29 @@ impl Source {
     /// Hands bytes to `write`, which takes some off the front, until it leaves some.
     pub(super) fn pump<E>(
         &mut self,
+        write: impl FnMut(&mut Bytes) -> Result<usize, E>,
+    ) -> Result<Pumped, E> {
+        self.pump_some(u64::MAX, write)
+    }
+
+    /// As [`Self::pump`], but makes no more than `most` bytes. What was made before is not counted.
+    pub(super) fn pump_some<E>(
+        &mut self,
+        most: u64,
         mut write: impl FnMut(&mut Bytes) -> Result<usize, E>,
     ) -> Result<Pumped, E> {
+        let mut most = most;
         loop {
             if self.pending.is_empty() {
-                let len = self.end.saturating_sub(self.at).min(CHUNK_BYTES);
-                if len == 0 {
+                let left = self.end.saturating_sub(self.at);
+                if left == 0 {
                     return Ok(Pumped::Done);
                 }
+                let len = left.min(CHUNK_BYTES).min(most);
+                if len == 0 {
+                    return Ok(Pumped::Spent);
+                }
+                most -= len;
                 let len_usize = usize::try_from(len).unwrap_or(0);
                 self.pending = self.content.make(self.stream, self.at, len_usize);
                 self.at += len;
@@ -103,6 +120,25 @@ mod tests {
             }
         }
         assert_eq!(taken, content.make(4, 10, 199_990));
+    }
+
+    #[test]
+    fn no_more_is_made_than_was_said_and_what_was_left_is_offered_again() {
+        let mut source = Source::new(Content::new(1), 4, 0, 1000);
+        let mut taken = 0;
+        let mut pump = |most: u64, room: usize| {
+            let pumped = source.pump_some(most, |bytes| {
+                let take = bytes.len().min(room);
+                taken += take;
+                bytes.advance(take);
+                Ok::<_, Infallible>(take)
+            });
+            (pumped, taken)
+        };
+        assert_eq!(pump(300, 1000), (Ok(Pumped::Spent), 300));
+        assert_eq!(pump(300, 100), (Ok(Pumped::Blocked), 400));
+        assert_eq!(pump(0, 1000), (Ok(Pumped::Spent), 600));
+        assert_eq!(pump(400, 1000), (Ok(Pumped::Done), 1000));
     }
 
     #[test]

@@ -49,8 +49,9 @@ pub(super) enum Command {
     List,
 }
 
+// Named, because clap puts nothing into a group by itself if anything is flattened into it.
 #[derive(Clone, Debug, clap::Args)]
-#[group(required = true, multiple = true)]
+#[group(required = true, multiple = true, args = ["seed", "scenario", "script"])]
 pub(super) struct SourceArgs {
     /// What is left to chance follows from it
     #[arg(long, value_name = "N")]
@@ -207,6 +208,22 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn whatever_names_a_scenario_is_enough() {
+        for source in [
+            &["--seed", "1"][..],
+            &["--seed", "1", "--healing"],
+            &["--seed", "1", "--scenario", "two-secondaries"],
+            &["--script", "file"],
+        ] {
+            for command in ["run", "shrink"] {
+                let args = [&["kwik-sim", command], source].concat();
+                let parsed = Args::try_parse_from(&args);
+                assert!(parsed.is_ok(), "{args:?}: {parsed:?}");
+            }
+        }
     }
 
     #[test]

@@ -216,9 +216,12 @@ impl Draw<'_> {
     /// How a secondary behaves.
     fn conduct(&mut self) -> Conduct {
         let hostile = Conduct::Hostile(self.one(&Hostility::ALL));
+        let slow = self.slow();
         let conducts = [
             Conduct::HONEST,
             Conduct::HONEST,
+            slow,
+            slow,
             Conduct::Refuses(1),
             Conduct::Mute,
             Conduct::Lies,
@@ -226,6 +229,17 @@ impl Draw<'_> {
             hostile,
         ];
         self.one(&conducts)
+    }
+
+    /// A secondary to which its bytes come slowly, but not so slowly that its help is refused: far
+    /// more than the configuration's least rate.
+    fn slow(&mut self) -> Conduct {
+        let every = self.one(&[20, 5, 100, 500]);
+        let bytes_per_second = self.one(&[200_000, 20_000, 50_000, 500_000, 1_000_000]);
+        Conduct::Slow {
+            bytes: bytes_per_second * every / 1000,
+            every: Duration::from_millis(every),
+        }
     }
 
     fn tuning(&mut self, in_play: &InPlay) -> Tuning {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::app::Conduct;
 use crate::link::LinkSpec;
 use crate::outcome::FailureClass;
 use crate::scenario::{Fault, FaultKind, Way, When, Who};
@@ -165,4 +166,27 @@ fn the_test_that_is_to_be_pasted_has_the_scenario_in_it() {
     );
     let text = test.split("##").nth(1).expect("a raw string");
     assert_eq!(Scenario::from_text(text.trim_matches('"')), Ok(scenario));
+}
+
+#[test]
+fn a_writer_becomes_honest_if_it_can_and_faster_if_not() {
+    let slow = |millis| Conduct::Slow {
+        bytes: 1000,
+        every: Duration::from_millis(millis),
+    };
+    let mut scenario = Scenario::new(3, 2, 1000);
+    scenario.secondaries[0].conduct = slow(500);
+    scenario.secondaries[1].conduct = slow(500);
+    let is_slow = |s: &Scenario| {
+        let mut conducts = s.secondaries.iter().map(|s| s.conduct);
+        conducts.any(|conduct| conduct.rate().is_some_and(|rate| rate < 20_000.0))
+    };
+    let small = shrink(&scenario, is_slow, BUDGET);
+    assert_eq!(small.secondaries.len(), 1, "{}", small.to_text());
+    assert_eq!(
+        small.secondaries[0].conduct,
+        slow(62),
+        "{}",
+        small.to_text()
+    );
 }

@@ -1,5 +1,6 @@
 //! Whole lives of simulated worlds: what the system promises, seen from the applications.
 
+mod amplification;
 mod api;
 mod damage;
 mod determinism;
@@ -16,6 +17,7 @@ mod masks;
 mod network;
 mod regressions;
 mod scenarios;
+mod slow_writers;
 
 use std::time::Duration;
 

@@ -62,6 +62,32 @@ fn a_primary_that_has_forgotten_a_handshake_is_dialled_afresh() {
     );
 }
 
+/// liveness at 9.960 s: I8: 708176 of 1048576 bytes 9.960 s after the last fault was over (the bound
+/// counted on the fast secondary for what the primary had begun to write itself)
+#[test]
+fn what_a_slow_primary_has_begun_takes_as_long_as_it_takes() {
+    assert_clean(
+        r##"#![enable(implicit_some)]
+        (
+            seed: 10007893,
+            primary: (
+                downlink: (
+                    latency: "200ms",
+                    queue_max_bytes: 3000,
+                ),
+            ),
+            secondaries: [
+                (),
+            ],
+            asks: [
+                (
+                    request: (bytes: 1048576, answer_on: OwnStream),
+                ),
+            ],
+        )"##,
+    );
+}
+
 #[test]
 #[should_panic(expected = "the text of a scenario")]
 fn what_is_no_scenario_is_not_clean() {

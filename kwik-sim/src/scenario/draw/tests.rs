@@ -126,7 +126,7 @@ fn every_property_of_a_link_is_drawn_and_losses_are_mostly_small() {
 
 #[test]
 fn every_other_feature_is_drawn() {
-    let features: [Named<Scenario>; 14] = [
+    let features: [Named<Scenario>; 15] = [
         ("usual size", |s| s.wanted() == USUAL_BYTES),
         ("nothing", |s| s.wanted() == 0),
         ("one byte", |s| s.wanted() == 1),
@@ -136,6 +136,9 @@ fn every_other_feature_is_drawn() {
         ("rest", |s| s.has_pace(|p| matches!(p, Pace::Rest { .. }))),
         ("mute", |s| s.has_conduct(Conduct::Mute)),
         ("liar", |s| s.has_conduct(Conduct::Lies)),
+        ("slow writer", |s| {
+            s.secondaries.iter().any(|s| s.conduct.rate().is_some())
+        }),
         ("alone", |s| s.sharing == Sharing::Alone),
         ("rotate", |s| matches!(s.sharing, Sharing::Rotate { .. })),
         ("delegate", |s| {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::app::{Conduct, Pace};
 use crate::link::{EcnPolicy, LinkSpec};
 use crate::outcome::Ending;
-use crate::scenario::{Fault, FaultKind, Scenario, Server, Way, Who};
+use crate::scenario::{Fault, FaultKind, Scenario, Server, Sharing, Way, Who};
 
 /// A silence of the primary that QUIC survives for certain, although its idle timeout is 30 s. What
 /// was lost is sent again after twice as long each time, so that the silence may last as long again;
@@ -45,10 +45,10 @@ pub struct Promise {
     /// Whether the session must come about. A handshake has nothing to go by but QUIC's first guess of
     /// a round trip: a few datagrams that are lost can cost it more time than a server gives a client.
     pub connects: bool,
+    /// Whether the primary may be out of reach for so long that it can bring nothing any more.
+    pub loses_primary: bool,
     /// Secondaries that may lose a path.
     pub may_die: BTreeSet<usize>,
-    /// Whether bytes may be wrong, because a secondary lies about what it was granted.
-    pub may_lie: bool,
 }
 
 /// The promise of a scenario.
@@ -60,11 +60,10 @@ pub fn promise(scenario: &Scenario) -> Promise {
             && !scenario.faults.iter().any(may_end_session)
             && silence(scenario) <= SILENCE_SAFE,
         connects: connects(scenario),
+        loses_primary: !is_kind(&scenario.primary)
+            || scenario.faults.iter().any(may_end_session)
+            || silence(scenario) > SILENCE_SAFE,
         may_die: indices.filter(|&i| may_die(scenario, i)).collect(),
-        may_lie: scenario
-            .secondaries
-            .iter()
-            .any(|server| server.conduct == Conduct::Lies),
     }
 }
 
@@ -88,7 +87,8 @@ pub fn healing(mut scenario: Scenario) -> Scenario {
 }
 
 /// Whether the links to a primary are such that QUIC gets through for certain.
-fn is_kind(primary: &Server) -> bool {
+#[must_use]
+pub fn is_kind(primary: &Server) -> bool {
     [&primary.uplink, &primary.downlink]
         .into_iter()
         .all(is_link_kind)
@@ -104,7 +104,10 @@ fn is_link_kind(link: &LinkSpec) -> bool {
 
 /// Whether a session must come about.
 fn connects(scenario: &Scenario) -> bool {
-    is_pristine(&scenario.primary) && silence(scenario) == Duration::ZERO
+    is_pristine(&scenario.primary)
+        && silence(scenario) == Duration::ZERO
+        // A server takes no packets of a handshake from another address (RFC 9000 §9).
+        && !scenario.faults.iter().any(|fault| matches!(fault.what, FaultKind::Rebind { .. }))
 }
 
 /// Whether the links to a primary lose nothing at all.
@@ -168,9 +171,8 @@ fn may_end_session(fault: &Fault) -> bool {
             server,
             payload_max_bytes,
         } => *server == Who::Primary && *payload_max_bytes < PAYLOAD_MIN_BYTES,
-        // A server takes no packets of a handshake from another address (RFC 9000 §9).
-        FaultKind::Rebind { .. } => true,
         FaultKind::Pause { .. }
+        | FaultKind::Rebind { .. }
         | FaultKind::Cut { .. }
         | FaultKind::Outage { .. }
         | FaultKind::Storm { .. }
@@ -228,16 +230,18 @@ fn may_kill(fault: &Fault, index: usize) -> bool {
             || is_near(who) && *lasts > Duration::from_secs(3)
         }
         FaultKind::Cut { server, lasts, .. } => is_it(server) && *lasts > SECONDARY_SILENCE_SAFE,
-        FaultKind::Outage { lasts } => *lasts > SECONDARY_SILENCE_SAFE,
+        FaultKind::Outage { lasts } => *lasts > SILENCE_SAFE,
         FaultKind::Storm { server, .. } | FaultKind::BlackHole { server, .. } => is_it(server),
-        FaultKind::Rebind { .. } => true,
         FaultKind::ClockJump { who, .. } => is_it(who) || *who == Who::Primary,
-        FaultKind::Retire(_) | FaultKind::AddAgain(_) | FaultKind::Poke(_) => false,
+        FaultKind::Rebind { .. }
+        | FaultKind::Retire(_)
+        | FaultKind::AddAgain(_)
+        | FaultKind::Poke(_) => false,
     }
 }
 
 /// How long it may take from the moment at which everything has healed until `remaining` bytes are
-/// read, if the longest outage lasted so long.
+/// read, if the longest outage lasted so long, and the session stood by then or not.
 ///
 /// What was lost is sent again after twice as long each time, so that the silence after an outage can
 /// last as long as it did; a path may have to be dialled anew; a congestion window that was lost
@@ -247,6 +251,7 @@ pub fn convergence_bound(
     scenario: &Scenario,
     remaining: u64,
     longest_outage: Duration,
+    is_connected: bool,
 ) -> Duration {
     // The primary may have to bring everything: secondaries can die, and what it has begun to write itself
     // nobody takes from it.
@@ -269,8 +274,9 @@ pub fn convergence_bound(
     let mute = conducts.filter(|&conduct| is_mute(conduct)).count();
     let config = scenario.tuning.config().client;
     // Whoever delegates to a path that comes to nothing waits for the whole of its dial.
-    let dials_may_fail = (0..scenario.secondaries.len()).any(|index| may_die(scenario, index));
-    let dial = config.dial.dial_deadline * if dials_may_fail { 4 } else { 0 };
+    let waits = matches!(scenario.sharing, Sharing::Delegate { .. })
+        && (0..scenario.secondaries.len()).any(|index| may_die(scenario, index));
+    let dial = config.dial.dial_deadline * if waits { 4 } else { 0 };
     2 * longest_outage
         + 20 * round_trip.unwrap_or_default()
         + transfer
@@ -279,7 +285,7 @@ pub fn convergence_bound(
         // Each that is given work and does not do it is waited for once.
         + config.grant_start_max * 2 * u32::try_from(mute).unwrap_or(u32::MAX)
         + dial
-        + if connects(scenario) {
+        + if is_connected || connects(scenario) {
             Duration::ZERO
         } else {
             HANDSHAKE_MAX

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use kwik_core::config::Config;
 use kwik_core::endpoint::{Datagram, Endpoint, ServerIdentity, Transmit};
-use kwik_core::event::{DeadlineCause, Event};
+use kwik_core::event::{Deadline, DeadlineCause, Event};
 use kwik_core::ids::SessionHandle;
 
 use crate::app::poke;
@@ -179,6 +179,11 @@ impl KwikNode {
         for &session in &self.sessions {
             poke::everything(&mut self.endpoint, moment, session, ordinal);
         }
+    }
+
+    /// When the endpoint wants to be called again.
+    pub fn poll_timeout(&mut self) -> Option<Deadline> {
+        self.endpoint.poll_timeout()
     }
 
     /// The endpoint.

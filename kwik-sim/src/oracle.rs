@@ -7,10 +7,10 @@
 //! |---|---|---|
 //! | I1 | a reader reads the content of its stream, byte for byte | the reader, at each read |
 //! | I2 | each offset is read once: what the core has delivered is what was read | here |
-//! | I3 | every grant that an application gave has one final status, or its session is over | at the end |
-//! | I4 | a stream ends where its answer does, and once | here |
+//! | I3 | every grant that an application gave has its final status, or its session is over | at the end |
+//! | I4 | a stream ends where its answer does | here |
 //! | I5 | the client sees the streams that it or the primary opened, and no others | here |
-//! | I6 | a secondary brings no more than it was granted | here |
+//! | I6 | an honest secondary brings no more than it was granted, and is blamed for nothing; a liar's bytes stay in its grants; a hostile one is closed with the code for its deed | here, at the end |
 //! | I7 | what waits in the reassembly is within the windows | here |
 //! | I8 | after the faults are over, the transfers end in time | [`trial`](crate::trial) |
 //! | I9 | when all is closed, nothing is left: no timer, no datagram, no session | at the end |
@@ -21,10 +21,10 @@
 //! | I14 | a deadline that was served is over | [`world`](crate::world) |
 //! | I15 | every call in every state returns, and changes nothing if it must not | [`poke`](crate::app::poke) |
 
-use std::collections::BTreeMap;
+use kwik_core::error::{CloseReason, code};
+use kwik_core::ranges::RangeSet;
 
-use kwik_core::ids::StreamId;
-
+use crate::app::{Conduct, Consequence};
 use crate::host::KwikNode;
 use crate::scenario::{FaultKind, Scenario, Who};
 use crate::stage::Stage;
@@ -57,8 +57,6 @@ pub struct Oracle {
     primary_was_lost: bool,
     /// Bytes that each secondary was granted in earlier lives and in this one.
     granted: Vec<Granted>,
-    /// Where streams ended.
-    ends: BTreeMap<StreamId, u64>,
 }
 
 /// What one secondary was granted.
@@ -90,7 +88,6 @@ impl Oracle {
                 )
             }),
             granted: vec![Granted::default(); scenario.secondaries.len()],
-            ends: BTreeMap::new(),
         }
     }
 
@@ -117,15 +114,13 @@ impl Oracle {
             return Ok(());
         }
         let reader = stage.reader();
-        for (stream, read) in reader.streams() {
+        for (stream, wanted, read) in reader.answers() {
             if let Some(offset) = read.wrong_at {
                 return Err(Breach::new("I1", format!("stream {stream} at {offset}")));
             }
-            if read.ended_at.is_some() {
-                let end = *self.ends.entry(stream).or_insert(read.bytes);
-                if end != read.bytes {
-                    return Err(Breach::new("I4", format!("stream {stream} went on")));
-                }
+            if read.ended_at.is_some() && read.bytes != wanted {
+                let detail = format!("stream {stream} ends at {} of {wanted}", read.bytes);
+                return Err(Breach::new("I4", detail));
             }
         }
         self.check_streams(stage)
@@ -196,6 +191,79 @@ impl Oracle {
         granted.now = now;
     }
 
+    /// I6: nobody was blamed who had done nothing, or for something else than what he did; lies stayed
+    /// within what the liars were granted.
+    ///
+    /// # Errors
+    ///
+    /// What does not hold.
+    pub fn check_blame(&self, scenario: &Scenario, stage: &Stage) -> Result<(), Breach> {
+        for (index, server) in scenario.secondaries.iter().enumerate() {
+            if !stage.world.is_up(stage.secondaries[index]) {
+                continue;
+            }
+            let codes: Vec<u64> = match server.conduct {
+                Conduct::Hostile(_) => stage.hostile_log(index).closed_with.clone(),
+                Conduct::Honest { .. }
+                | Conduct::Slow { .. }
+                | Conduct::Refuses(_)
+                | Conduct::Mute
+                | Conduct::Lies => {
+                    let closed = stage.secondary_app(index).closed().iter();
+                    closed.filter_map(peer_code).collect()
+                }
+            };
+            let may = |code: u64| match server.conduct {
+                Conduct::Hostile(hostility) => match hostility.consequence() {
+                    Consequence::PathDies(due) | Consequence::PathMayDie(due) => code == due,
+                    Consequence::PathLeaves | Consequence::Harmless => false,
+                },
+                Conduct::Lies => code == code::CONFLICT,
+                Conduct::Honest { .. }
+                | Conduct::Slow { .. }
+                | Conduct::Refuses(_)
+                | Conduct::Mute => false,
+            };
+            let blamed = codes.iter().find(|&&code| !is_no_blame(code) && !may(code));
+            if let Some(code) = blamed {
+                let detail = format!("secondary {index} was closed with code {code:#x}");
+                return Err(Breach::new("I6", detail));
+            }
+        }
+        self.check_lies(scenario, stage)
+    }
+
+    /// I6: forged bytes lie inside the grants of those who lie. Where one of them has started anew, it
+    /// has forgotten what it was granted.
+    fn check_lies(&self, scenario: &Scenario, stage: &Stage) -> Result<(), Breach> {
+        let liars = || {
+            let all = scenario.secondaries.iter().enumerate();
+            all.filter(|(_, server)| server.conduct == Conduct::Lies)
+                .map(|(index, _)| index)
+        };
+        let forgetful = liars().any(|index| {
+            !stage.world.is_up(stage.secondaries[index]) || self.granted[index].before > 0
+        });
+        if forgetful || scenario.faults.iter().any(|fault| is_restart(&fault.what)) {
+            return Ok(());
+        }
+        for (stream, read) in stage.reader().streams() {
+            let mut allowed = RangeSet::default();
+            for index in liars() {
+                let granted = stage.secondary_app(index).granted(stream);
+                for range in granted.iter() {
+                    allowed.insert(range);
+                }
+            }
+            let outside = read.forged.iter().find(|&range| !allowed.contains(range));
+            if let Some(range) = outside {
+                let detail = format!("forged bytes of stream {stream} at {range}");
+                return Err(Breach::new("I6", detail));
+            }
+        }
+        Ok(())
+    }
+
     /// I3, I9: all has ended, well or not; nothing is left of it.
     ///
     /// # Errors
@@ -214,8 +282,14 @@ impl Oracle {
             }
             let endpoint = stage.world.node::<KwikNode>(host).endpoint();
             let (sessions, drained) = (endpoint.sessions(), endpoint.is_drained());
-            if sessions > 0 || !drained || endpoint.wants_transmit() {
-                let detail = format!("{who}: {sessions} sessions, drained: {drained}");
+            let sends = endpoint.wants_transmit();
+            let timer = stage
+                .world
+                .look(host, |node: &mut KwikNode, _| node.poll_timeout().is_some());
+            if sessions > 0 || !drained || sends || timer {
+                let detail = format!(
+                    "{who}: {sessions} sessions, drained: {drained}, sends: {sends}, timer: {timer}"
+                );
                 return Err(Breach::new("I9", detail));
             }
         }
@@ -239,3 +313,24 @@ impl Oracle {
         Ok(())
     }
 }
+
+/// The code with which a client closed the connection of a session.
+fn peer_code(reason: &CloseReason) -> Option<u64> {
+    if let CloseReason::Peer(code) = reason {
+        Some(*code)
+    } else {
+        None
+    }
+}
+
+/// Codes that blame nobody: the end of a session, by the application or not, and that of a path.
+const fn is_no_blame(code: u64) -> bool {
+    matches!(code, 0 | code::NO_ERROR | code::PATH_ENDED)
+}
+
+const fn is_restart(what: &FaultKind) -> bool {
+    matches!(what, FaultKind::Restart { .. } | FaultKind::Crash(_))
+}
+
+#[cfg(test)]
+mod tests;

@@ -21,8 +21,8 @@ use crate::scenario::Scenario;
 use crate::stage::{Setting, Stage};
 use crate::world::HostId;
 
-/// A session whose end is not promised to come soon is watched for so long: several idle timeouts,
-/// each after an outage.
+/// A session over links that lose more than QUIC can be held to account for is watched for so long:
+/// several idle timeouts, each after an outage.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// After everything was read, the statuses of the last grants come within so long, plus round trips.
@@ -183,13 +183,33 @@ impl<'a> Trial<'a> {
         if self.promise.completes {
             healed + self.bound()
         } else {
-            healed + self.bound().max(PATIENCE)
+            healed + self.bound().max(self.patience())
+        }
+    }
+
+    /// How long a session may hang whose end is not promised. Where the links are good to it, and its
+    /// primary is lost, QUIC gives it up: after its idle timeout, and three probe timeouts of a round
+    /// trip that was measured over an outage.
+    fn patience(&self) -> Duration {
+        if atlas::is_kind(&self.scenario.primary) {
+            self.scenario.tuning.config().quic.idle_timeout
+                + 10 * self.weather.longest
+                + 2 * self.bound()
+        } else {
+            PATIENCE
         }
     }
 
     /// How long getting over the faults may take.
     fn bound(&self) -> Duration {
-        atlas::convergence_bound(self.scenario, self.scenario.wanted(), self.weather.longest)
+        let stood = self.stage.world.is_up(self.stage.client)
+            && self
+                .stage
+                .reader()
+                .connected_at()
+                .is_some_and(|at| at <= self.weather.healed_at);
+        let (wanted, longest) = (self.scenario.wanted(), self.weather.longest);
+        atlas::convergence_bound(self.scenario, wanted, longest, stood)
     }
 
     fn too_late(&mut self) -> Failure {
@@ -240,6 +260,9 @@ impl<'a> Trial<'a> {
             self.judge_failure()?;
         }
         self.judge_paths()?;
+        self.oracle
+            .check_blame(self.scenario, &self.stage)
+            .map_err(|breach| self.breach(breach))?;
         if self.stage.world.is_up(self.stage.primary)
             && let Some(error) = self.stage.primary_app().errors().first()
             && self.is_complete()
@@ -259,8 +282,10 @@ impl<'a> Trial<'a> {
             return Err(self.broken("promise", format!("everything was to arrive: {text}")));
         }
         let lost = |reason: &CloseReason| match reason {
-            // A datagram that is damaged in a handshake can look like one of another version.
-            CloseReason::TimedOut | CloseReason::Failed(_) => true,
+            CloseReason::TimedOut => true,
+            // A datagram that is damaged in a handshake can look like one of another version; and a
+            // server that has forgotten a connection says so (RFC 9000 §10.3).
+            CloseReason::Failed(text) => never_connected || text == "reset by peer",
             // A server gives up a client that does not come to the point.
             CloseReason::Peer(code) => never_connected && *code == code::UNEXPECTED,
             CloseReason::Local
@@ -273,7 +298,7 @@ impl<'a> Trial<'a> {
             None => true,
             Some(StreamError::SessionLost(reason)) => lost(reason),
             // The primary is to bring it, and cannot.
-            Some(StreamError::Hole(_)) => true,
+            Some(StreamError::Hole(_)) => self.promise.loses_primary,
             Some(StreamError::Reset(_) | StreamError::Stopped(_) | StreamError::Misuse(_)) => false,
         });
         if by_stream && (by_session || reader.closed().is_none()) {

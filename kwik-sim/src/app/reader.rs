@@ -223,6 +223,13 @@ impl Reader {
             .map(|(&stream, reading)| (stream, &reading.read))
     }
 
+    /// The streams that carry answers, with the length that was asked for.
+    pub fn answers(&self) -> impl Iterator<Item = (StreamId, u64, &StreamRead)> {
+        let wanted = |stream| self.streams[&stream].ask.request.bytes;
+        self.streams()
+            .map(move |(stream, read)| (stream, wanted(stream), read))
+    }
+
     /// Bytes of answers read so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {

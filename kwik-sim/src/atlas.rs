@@ -54,17 +54,54 @@ pub struct Promise {
 /// The promise of a scenario.
 #[must_use]
 pub fn promise(scenario: &Scenario) -> Promise {
-    let indices = 0..scenario.secondaries.len();
+    let may_die: BTreeSet<usize> = (0..scenario.secondaries.len())
+        .filter(|&index| may_die(scenario, index))
+        .collect();
+    let loses_primary = !is_kind(&scenario.primary)
+        || scenario.faults.iter().any(may_end_session)
+        || silence(scenario) > SILENCE_SAFE
+        || is_moved_badly(scenario)
+        || !may_die.is_empty() && is_too_slow(scenario);
     Promise {
-        completes: is_kind(&scenario.primary)
-            && !scenario.faults.iter().any(may_end_session)
-            && silence(scenario) <= SILENCE_SAFE,
+        completes: !loses_primary,
         connects: connects(scenario),
-        loses_primary: !is_kind(&scenario.primary)
-            || scenario.faults.iter().any(may_end_session)
-            || silence(scenario) > SILENCE_SAFE,
-        may_die: indices.filter(|&i| may_die(scenario, i)).collect(),
+        loses_primary,
+        may_die,
     }
+}
+
+/// Whether a client moves to another address while something else is wrong with its way to the primary.
+/// QUIC makes sure of a new way with a few datagrams, and tries no more when those are lost.
+fn is_moved_badly(scenario: &Scenario) -> bool {
+    let moves = rebinds(scenario) > 0;
+    let hole = |fault: &Fault| {
+        matches!(
+            fault.what,
+            FaultKind::BlackHole {
+                server: Who::Primary,
+                ..
+            }
+        )
+    };
+    moves
+        && (!is_pristine(&scenario.primary)
+            || silence(scenario) > Duration::ZERO
+            || scenario.faults.iter().any(hole))
+}
+
+/// How often the client moves to another address.
+fn rebinds(scenario: &Scenario) -> u32 {
+    let faults = scenario.faults.iter();
+    let rebinds = faults.filter(|fault| matches!(fault.what, FaultKind::Rebind { .. }));
+    u32::try_from(rebinds.count()).unwrap_or(u32::MAX)
+}
+
+/// Whether the reader may give up what an application is to have brought again, because the primary
+/// takes so long for the rest of what it has to bring.
+fn is_too_slow(scenario: &Scenario) -> bool {
+    let seconds = scenario.wanted() as f64 / (0.25 * goodput(&scenario.primary));
+    matches!(scenario.sharing, Sharing::Delegate { .. })
+        && seconds > scenario.tuning.config().client.hole_max.as_secs_f64() / 2.0
 }
 
 /// The same scenario without what a session may die of: in it everything must arrive, and in time.
@@ -107,7 +144,7 @@ fn connects(scenario: &Scenario) -> bool {
     is_pristine(&scenario.primary)
         && silence(scenario) == Duration::ZERO
         // A server takes no packets of a handshake from another address (RFC 9000 §9).
-        && !scenario.faults.iter().any(|fault| matches!(fault.what, FaultKind::Rebind { .. }))
+        && rebinds(scenario) == 0
 }
 
 /// Whether the links to a primary lose nothing at all.
@@ -281,6 +318,9 @@ pub fn convergence_bound(
         + 20 * round_trip.unwrap_or_default()
         + transfer
         + slow_writers(scenario, remaining)
+        // Who only receives says nothing, and a server does not know where it has gone, until the next
+        // sign of life.
+        + (scenario.tuning.config().quic.keep_alive + Duration::from_secs(2)) * rebinds(scenario)
         + readers.sum::<Duration>()
         // Each that is given work and does not do it is waited for once.
         + config.grant_start_max * 2 * u32::try_from(mute).unwrap_or(u32::MAX)

@@ -148,6 +148,10 @@ impl Healing {
         }
     }
 
+    pub(super) const fn is_on(self) -> bool {
+        self.is_on
+    }
+
     /// As it is written on a command line; nothing if it goes without saying.
     pub(super) const fn option(self) -> &'static str {
         if self.is_on { " --healing" } else { "" }

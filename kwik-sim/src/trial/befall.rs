@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use kwik_core::ids::PathId;
 
-use crate::app::Primary;
+use crate::app::{Ask, Conduct, Pace, Primary};
 use crate::atlas::{self, covers};
 use crate::host::KwikNode;
-use crate::link::LinkSpec;
+use crate::link::{EcnPolicy, LinkSpec};
 use crate::scenario::{FaultKind, Scenario, Way, When, Who};
 use crate::stage::Stage;
 use crate::timeline::recorder;
@@ -37,7 +37,7 @@ pub(super) struct Weather {
     pub(super) healed_at: Duration,
     /// The longest that something lasted.
     pub(super) longest: Duration,
-    /// Names of the faults that came.
+    /// Names of the faults that came, and of what ails the world from the beginning.
     pub(super) met: BTreeSet<&'static str>,
     pokes: u64,
 }
@@ -75,7 +75,7 @@ impl Weather {
             clocks,
             healed_at: Duration::ZERO,
             longest: Duration::ZERO,
-            met: BTreeSet::new(),
+            met: ills(scenario),
             pokes: 0,
         }
     }
@@ -205,6 +205,40 @@ impl Weather {
             stage.world.set_paused(host, paused);
         }
     }
+}
+
+/// What ails a world from its beginning: what its links do to datagrams, and how its secondaries behave.
+fn ills(scenario: &Scenario) -> BTreeSet<&'static str> {
+    let mut ills = BTreeSet::new();
+    for (_, server) in scenario.servers() {
+        for link in [&server.uplink, &server.downlink] {
+            let is_marked = matches!(link.ecn, EcnPolicy::Mark { .. });
+            let names = [
+                ("loss", link.loss_ppm > 0),
+                ("burst", link.burst.is_some()),
+                ("corruption", link.corrupt_ppm > 0),
+                ("reordering", link.reorder_ppm > 0),
+                ("jitter", link.jitter > Duration::ZERO),
+                ("duplicates", link.duplicate_ppm > 0),
+                ("first-lost", link.drop_first > 0),
+                ("ecn-marks", is_marked),
+                ("ecn-bleached", link.ecn == EcnPolicy::Bleach),
+            ];
+            let present = names.into_iter().filter(|&(_, is_present)| is_present);
+            ills.extend(present.map(|(name, _)| name));
+        }
+        ills.extend(match server.conduct {
+            Conduct::Honest { .. } => None,
+            Conduct::Slow { .. } => Some("slow-writer"),
+            Conduct::Refuses(_) => Some("refuses"),
+            Conduct::Mute => Some("mute"),
+            Conduct::Lies => Some("lies"),
+            Conduct::Hostile(_) => Some("hostile"),
+        });
+    }
+    let is_slow = |ask: &Ask| ask.pace != Pace::Eager;
+    ills.extend(scenario.asks.iter().any(is_slow).then_some("slow-reader"));
+    ills
 }
 
 /// What a storm makes of a direction of a server's link.

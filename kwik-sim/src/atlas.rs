@@ -251,6 +251,9 @@ fn may_die(scenario: &Scenario, index: usize) -> bool {
             > CLOCK_SAFE_SECONDS
         || !is_kind(&scenario.primary)
         || scenario.faults.iter().any(|fault| may_kill(fault, index))
+        // A server measures the round trip of a new way from nothing, and a window full of lost packets
+        // keeps it from answering for a few probe timeouts of that.
+        || rebinds(scenario) > 0 && silence(scenario) > Duration::ZERO
 }
 
 /// Whether a fault may cost a secondary a path.
@@ -322,8 +325,9 @@ pub fn convergence_bound(
         // sign of life.
         + (scenario.tuning.config().quic.keep_alive + Duration::from_secs(2)) * rebinds(scenario)
         + readers.sum::<Duration>()
-        // Each that is given work and does not do it is waited for once.
-        + config.grant_start_max * 2 * u32::try_from(mute).unwrap_or(u32::MAX)
+        // Each that is given work and does not do it is waited for three times before it is left out,
+        // and once more for good measure.
+        + config.grant_start_max * 4 * u32::try_from(mute).unwrap_or(u32::MAX)
         + dial
         + if is_connected || connects(scenario) {
             Duration::ZERO

@@ -19,10 +19,10 @@ enum Suspicion {
     None,
     /// Heard, or given its first grant, at this time.
     Heard(Instant),
-    /// Probed; nobody else was heard since.
-    Probed(Instant),
-    /// Silent since this time, although somebody else was heard.
-    Silent(Instant),
+    /// Suspected since the first time; probed last at the second, and nobody else was heard since.
+    Probed(Instant, Instant),
+    /// Suspected since the first time; silent since the second, although somebody else was heard.
+    Silent(Instant, Instant),
 }
 
 /// What a timeout brings.
@@ -48,38 +48,47 @@ impl Liveness {
         match (working, self.suspicion) {
             (true, Suspicion::None) => self.suspicion = Suspicion::Heard(now),
             (false, _) => self.suspicion = Suspicion::None,
-            (true, Suspicion::Heard(_) | Suspicion::Probed(_) | Suspicion::Silent(_)) => {}
+            (true, Suspicion::Heard(_) | Suspicion::Probed(..) | Suspicion::Silent(..)) => {}
         }
     }
 
-    /// A datagram of this path arrived.
-    pub(crate) fn on_heard(&mut self, now: Instant) {
-        if self.suspicion != Suspicion::None {
-            self.suspicion = Suspicion::Heard(now);
-        }
+    /// A datagram of this path arrived. Returns how long it had been suspected until then.
+    pub(crate) fn on_heard(&mut self, now: Instant) -> Duration {
+        let suspected = match self.suspicion {
+            Suspicion::None => return Duration::ZERO,
+            Suspicion::Heard(_) => Duration::ZERO,
+            Suspicion::Probed(from, _) | Suspicion::Silent(from, _) => {
+                now.saturating_duration_since(from)
+            }
+        };
+        self.suspicion = Suspicion::Heard(now);
+        suspected
     }
 
     /// A datagram of another path arrived. True if this path is to be probed once more: its silence
     /// begins to count [PATH-7].
     pub(crate) fn on_other_heard(&mut self, now: Instant) -> bool {
-        let counts = matches!(self.suspicion, Suspicion::Probed(_));
-        if counts {
-            self.suspicion = Suspicion::Silent(now);
-        }
-        counts
+        let Suspicion::Probed(from, _) = self.suspicion else {
+            return false;
+        };
+        self.suspicion = Suspicion::Silent(from, now);
+        true
     }
 
     /// Whether the path was probed and has not answered.
     pub(crate) fn is_suspect(&self) -> bool {
-        matches!(self.suspicion, Suspicion::Probed(_) | Suspicion::Silent(_))
+        matches!(
+            self.suspicion,
+            Suspicion::Probed(..) | Suspicion::Silent(..)
+        )
     }
 
     /// When [`Self::on_timeout`] may have something to say.
     pub(crate) fn deadline(&self, silence_max: Duration) -> Option<Instant> {
         match self.suspicion {
             Suspicion::None => None,
-            Suspicion::Heard(at) | Suspicion::Probed(at) => Some(at + silence_max / 3),
-            Suspicion::Silent(since) => Some(since + silence_max),
+            Suspicion::Heard(at) | Suspicion::Probed(_, at) => Some(at + silence_max / 3),
+            Suspicion::Silent(_, since) => Some(since + silence_max),
         }
     }
 
@@ -90,12 +99,16 @@ impl Liveness {
         }
         match self.suspicion {
             Suspicion::None => Verdict::Wait,
-            // An outage of everything: keep asking, blame nobody.
-            Suspicion::Heard(_) | Suspicion::Probed(_) => {
-                self.suspicion = Suspicion::Probed(now);
+            Suspicion::Heard(_) => {
+                self.suspicion = Suspicion::Probed(now, now);
                 Verdict::Probe
             }
-            Suspicion::Silent(_) => Verdict::Dead,
+            // An outage of everything: keep asking, blame nobody.
+            Suspicion::Probed(from, _) => {
+                self.suspicion = Suspicion::Probed(from, now);
+                Verdict::Probe
+            }
+            Suspicion::Silent(..) => Verdict::Dead,
         }
     }
 }
@@ -139,8 +152,12 @@ mod tests {
         let mut live = Liveness::new();
         live.set_working(true, start);
         assert_eq!(live.on_timeout(start + MAX, MAX), Verdict::Probe);
-        live.on_other_heard(start + MAX);
-        live.on_heard(start + MAX * 2);
-        assert_eq!(live.on_timeout(start + MAX * 2, MAX), Verdict::Wait);
+        assert_eq!(live.on_timeout(start + MAX * 2, MAX), Verdict::Probe);
+        live.on_other_heard(start + MAX * 2);
+        let heard = start + MAX * 5 / 2;
+        let suspected = live.on_heard(heard);
+        assert_eq!(suspected, MAX * 3 / 2, "since the first probe");
+        assert_eq!(live.on_timeout(heard, MAX), Verdict::Wait);
+        assert_eq!(live.on_heard(heard + MAX / 3), Duration::ZERO);
     }
 }

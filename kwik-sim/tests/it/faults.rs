@@ -103,6 +103,32 @@ fn an_outage_of_all_links_for_two_seconds_kills_no_path() {
     }
 }
 
+/// The servers' own clocks have backed off when the outage ends: they answer probes long before they
+/// send again what was lost. Nobody is blamed for that, or shut out of what is left.
+#[test]
+fn after_an_outage_the_secondaries_go_on_bringing_their_share() {
+    let link = LinkSpec {
+        latency: SECOND / 20,
+        ..LinkSpec::default()
+    };
+    for seed in 0..3 {
+        let mut stage = Setting::new(seed, 2, 16 * MIB).link(link.clone()).build();
+        reaches_percent(&mut stage, 5);
+        stage.world.set_isolated(stage.client, true);
+        stage.world.run_for(SECOND * 42 / 10);
+        stage.world.set_isolated(stage.client, false);
+        ends_well(&mut stage, 60 * SECOND);
+        assert_eq!(deaths(&stage), []);
+        let stats = stage.stats().expect("a session");
+        assert_eq!(stats.regranted_bytes, 0, "no grant was lost");
+        let report = stage.report("outage");
+        for path in [PathId(1), PathId(2)] {
+            let share = report.percent_of(path);
+            assert!(share >= 8, "{path}: {share} %: {report}");
+        }
+    }
+}
+
 #[test]
 fn a_pause_of_the_client_kills_no_path() {
     for (seed, pause) in [(0, 2), (1, 5), (2, 12)] {

@@ -3,12 +3,13 @@
 //! Owns when each clock began, what came since, and the judgement when it has run out. What a path was
 //! asked for, and what becomes of a grant that is lost, is `grants`' business.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::ClientSession;
 use crate::config::ClientConfig;
 use crate::grant::{GrantIds, Held};
-use crate::ids::{GrantId, PathId, StreamId};
+use crate::ids::{ByteRange, GrantId, PathId, StreamId};
 use crate::session::Cx;
 use crate::wire::LostReason;
 
@@ -36,6 +37,11 @@ impl StartClock {
 
     pub(super) fn has_enough(&self, came: u64) -> bool {
         came >= self.wanted
+    }
+
+    /// It stood for so long until now; at most `max` are left to it.
+    pub(super) fn resume(&mut self, stood: Duration, max: Duration, now: Instant) {
+        self.deadline = (self.deadline + stood).min(now + max);
     }
 
     /// There is only so much left to bring.
@@ -90,6 +96,13 @@ impl ReaderClock {
         self.came = self.came.saturating_add(bytes);
         if self.came >= enough {
             self.restart(now);
+        }
+    }
+
+    /// It stood for so long until now.
+    pub(super) fn resume(&mut self, stood: Duration, now: Instant) {
+        if let Some(since) = &mut self.since {
+            *since = (*since + stood).min(now);
         }
     }
 
@@ -201,19 +214,40 @@ impl ClientSession {
         recv.map_or(0, |recv| recv.window.told(held.path))
     }
 
+    /// A path is heard that was suspected of silence for so long. Perhaps that was an outage of
+    /// everything, which is nobody's fault, so the clocks of its grants stood. They do not begin anew:
+    /// who brings nothing but answers to probes is suspected again and again.
+    pub(super) fn on_suspicion_over(&mut self, now: Instant, id: PathId, suspected: Duration) {
+        let max = self.config.client.grant_start_max;
+        if let Some(clock) = self.paths.get_mut(id).and_then(|path| path.start.as_mut()) {
+            clock.resume(suspected, max, now);
+        }
+        let held = self.ledger.on_path(id).map(|(_, held)| held);
+        let ranges = held.filter(|held| held.is_live() && held.is_forwarded());
+        let ranges: Vec<(StreamId, ByteRange)> =
+            ranges.map(|held| (held.stream, held.range)).collect();
+        // A stream's clock stands once, however many grants of the path it has.
+        let mut resumed = BTreeSet::new();
+        for (stream, range) in ranges {
+            if resumed.contains(&stream) {
+                continue;
+            }
+            let recv = self.streams.aggregated_mut(stream);
+            if recv.is_some_and(|recv| recv.resume_wait(range, suspected, now)) {
+                resumed.insert(stream);
+            }
+        }
+    }
+
     /// Too little came of a path for too long: all that it could have written is lost.
     pub(super) fn on_start_deadline(&mut self, cx: &mut Cx<'_>, id: PathId, now: Instant) {
         let Some(path) = self.paths.get_mut(id) else {
             return;
         };
-        if path.start.is_none_or(|clock| now < clock.deadline) {
+        if path.start_deadline().is_none_or(|at| now < at) {
             return;
         }
         path.start = None;
-        if path.liveness.is_suspect() {
-            // Perhaps an outage of everything; silence has its own clock.
-            return self.begin_start(now, id);
-        }
         for grant in self.credited_grants(id) {
             self.drain(cx, grant);
             self.lose(cx, grant, LostReason::NotStarted);

@@ -158,6 +158,8 @@ impl ClientSession {
         if let Some(dial) = &mut path.dial {
             dial.on_redial(now);
         }
+        // A server may open segments before it lets us join.
+        self.drop_segments_of(id);
     }
 
     /// The connection to a secondary stands: ask to join [JOIN-2].

@@ -121,6 +121,12 @@ impl ClientPath {
         }
     }
 
+    /// When too little has come of it for too long; never while its clock stands.
+    pub(super) fn start_deadline(&self) -> Option<Instant> {
+        let runs = !self.liveness.is_suspect();
+        self.start.filter(|_| runs).map(|clock| clock.deadline)
+    }
+
     pub(super) fn is_active(&self) -> bool {
         matches!(self.state.phase(), PathPhase::Active | PathPhase::Retiring)
     }
@@ -266,12 +272,16 @@ impl ClientSession {
         if self.on_dial_heard(now, heard) {
             return;
         }
+        let mut suspected = Duration::ZERO;
         for (&id, path) in &mut self.paths.live {
             if id == heard {
-                path.liveness.on_heard(now);
+                suspected = path.liveness.on_heard(now);
             } else if path.liveness.on_other_heard(now) {
                 self.outputs.push_back(Output::Probe(id));
             }
+        }
+        if !suspected.is_zero() {
+            self.on_suspicion_over(now, heard, suspected);
         }
     }
 
@@ -338,7 +348,7 @@ impl ClientSession {
             [
                 path.dial.map(|dial| dial.deadline(dial_deadline)),
                 path.retire_deadline,
-                path.start.map(|clock| clock.deadline),
+                path.start_deadline(),
                 path.progress_due,
                 path.liveness.deadline(path.silence_max),
             ]

@@ -214,6 +214,13 @@ impl AggregatedRecv {
         }
     }
 
+    /// Who is to bring these bytes was suspected of silence for so long: if the reader waits within
+    /// them, its clock stood. True if so.
+    pub(super) fn resume_wait(&mut self, range: ByteRange, stood: Duration, now: Instant) -> bool {
+        let wait = self.wait_within(range);
+        wait.map(|wait| wait.resume(stood, now)).is_some()
+    }
+
     /// The reader's clock, if it waits within a range, or did last.
     fn wait_within(&mut self, range: ByteRange) -> Option<&mut ReaderClock> {
         self.wait

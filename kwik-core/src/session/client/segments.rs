@@ -380,6 +380,13 @@ impl ClientSession {
         self.inbound.retain(|carrier, _| carrier.path != path);
     }
 
+    /// Segment carriers of a path of which something may still come.
+    #[cfg(test)]
+    pub(crate) fn segments_open(&self, path: PathId) -> usize {
+        let of_path = |carrier: &&CarrierId| carrier.path == path;
+        self.inbound.keys().filter(of_path).count()
+    }
+
     /// Nothing of a stream is wanted any more: its servers need not send it.
     pub(super) fn stop_segments_of_stream(&mut self, cx: &mut Cx<'_>, stream: StreamId) {
         let ledger = &self.ledger;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::{OTHER, PATH, assert_open, fates, is_active};
 use crate::event::{ClientEvent, PathEvent, SecondaryEvent};
 use crate::ids::PathId;
@@ -130,6 +132,33 @@ fn a_late_answer_on_an_older_connection_joins_nothing() {
     });
     world.settle();
     assert!(is_active(&mut world, path));
+}
+
+/// [JOIN-7]: a server opens segments before it lets the client join, begins their headers, and falls
+/// silent. A client that is made to dial again and again would keep them all.
+#[test]
+fn segments_of_a_connection_that_was_replaced_are_forgotten() {
+    let mut world = connected();
+    world.sites[1].scripted = true;
+    let path = world.add_path(1);
+    assert!(world.settle_until(|world| world.newest(1).is_some()));
+    let older = world.newest(1).expect("dialled");
+    world.settle();
+    let segments_open = |world: &mut World| world.client(|c, _| c.session.segments_open(path));
+    world.as_script(older, |s, cx| {
+        for _ in 0..3 {
+            let carrier = cx.carriers.open_uni(PathId::PRIMARY);
+            let carrier = carrier.expect("up").expect("carrier credit");
+            s.write(carrier, Bytes::from_static(&[1; 8]), cx.carriers);
+        }
+    });
+    world.settle();
+    assert_eq!(segments_open(&mut world), 3);
+    world.cut(path);
+    world.advance(THIRD + MOMENT);
+    assert_ne!(world.newest(1), Some(older), "redialled");
+    assert_eq!(phase(&mut world, path), Some(PathPhase::Joining));
+    assert_eq!(segments_open(&mut world), 0);
 }
 
 /// [PATH-5]: whoever answers, if slowly, is not dialled anew for it at once.

@@ -372,7 +372,7 @@ fn a_slow_grant_is_reported_at_once_and_its_late_bytes_count() {
         if done_overtakes {
             world.lift(control);
         }
-        world.advance(Duration::from_millis(5100));
+        world.advance(Duration::from_millis(5300));
         let fate = fates(&mut world, slow);
         assert!(
             matches!(fate[..], [Err((LostReason::NotStarted, _))]),
@@ -403,7 +403,7 @@ fn late_bytes_of_a_lost_grant_count_only_where_they_are_asked_for_again() {
     let hold = world.hold(PATH, Side::Client, What::Segments);
     let stream = world.open_stream();
     let slow = world.delegate(stream, (0, 5000), PATH);
-    world.advance(Duration::from_millis(5100));
+    world.advance(Duration::from_millis(5300));
     assert_eq!(fates(&mut world, slow).len(), 1);
     world.delegate(stream, (0, 2000), OTHER);
     world.settle();

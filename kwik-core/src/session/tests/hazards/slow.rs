@@ -155,3 +155,34 @@ fn what_was_taken_back_is_not_waited_for() {
     assert_eq!(fates(&mut world, next), [], "asked for a moment ago");
     world.lift(hold);
 }
+
+/// [GRANT-12]: the clocks ran on while everybody was cut off, and an honest path lost its grants as soon
+/// as it was heard again. They go on where they stood, and not anew: answers to probes bring nothing.
+#[test]
+fn an_outage_is_nobodys_delay() {
+    for is_read in [true, false] {
+        let mut world = joined();
+        let hold = world.hold(PATH, Side::Client, What::Segments);
+        let stream = world.open_stream();
+        if !is_read {
+            world.limit_reader(stream, 0);
+        }
+        let grant = world.delegate(stream, (0, 20_000), PATH);
+        world.settle();
+        world.advance(Duration::from_secs(1));
+        world.cut_all();
+        world.advance(Duration::from_millis(3500));
+        world.heal();
+        world.advance(Duration::from_secs(2));
+        assert_eq!(fates(&mut world, grant), [], "read: {is_read}");
+        world.advance(Duration::from_millis(2500));
+        let fate = fates(&mut world, grant);
+        assert!(
+            matches!(fate[..], [Err((LostReason::NotStarted, _))]),
+            "read: {is_read}: {fate:?}"
+        );
+        world.lift(hold);
+        world.settle();
+        assert!(is_active(&mut world, PATH));
+    }
+}

@@ -23,6 +23,8 @@ pub(crate) struct Dial {
     connection_began: Instant,
     /// When it was last heard, or began.
     connection_heard: Instant,
+    /// Connections that failed before they stood.
+    failed: u32,
 }
 
 /// What a timeout brings.
@@ -45,7 +47,16 @@ impl Dial {
             heard: now,
             connection_began: now,
             connection_heard: now,
+            failed: 0,
         }
+    }
+
+    /// The connection of now failed before it stood, or somebody says so. It is only silent from now
+    /// on: its time is waited for, so that nobody is dialled faster for refusing. True if that ends
+    /// the dial.
+    pub(crate) fn on_failed(&mut self) -> bool {
+        self.failed = self.failed.saturating_add(1);
+        self.failed >= SILENT_MAX
     }
 
     /// A datagram of the connection of now arrived.

@@ -216,7 +216,9 @@ impl ClientSession {
     }
 
     fn on_path_down(&mut self, cx: &mut Cx<'_>, path: PathId, cause: DownCause) {
-        if path == PathId::PRIMARY {
+        if self.is_dialled_again(path, &cause) {
+            tracing::debug!(%path, ?cause, "a connection failed before it stood");
+        } else if path == PathId::PRIMARY {
             tracing::info!(?cause, "the primary is lost");
             self.gather_leftovers(cx);
             self.end(cause.into(), code::NO_ERROR);

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::ClientSession;
 use super::paths::path_status;
-use crate::carrier::Output;
+use crate::carrier::{DownCause, Output};
 use crate::error::{CloseReason, Violation, code};
 use crate::event::{ClientEvent, PathEvent};
 use crate::ids::{CarrierId, PathId};
@@ -55,6 +55,20 @@ impl ClientSession {
 
 /// The connections to secondaries.
 impl ClientSession {
+    /// A connection is lost. Whether that leaves its dial to go on: before its handshake is done
+    /// anybody on the way can say that it failed [PATH-5].
+    pub(super) fn is_dialled_again(&mut self, id: PathId, cause: &DownCause) -> bool {
+        let dial = if id == PathId::PRIMARY {
+            let stands = self.primary.control.is_some();
+            self.primary.dial.as_mut().filter(|_| !stands)
+        } else {
+            let path = self.paths.get_mut(id);
+            let path = path.filter(|path| path.state.phase() == PathPhase::Dialing);
+            path.and_then(|path| path.dial.as_mut())
+        };
+        *cause != DownCause::PinMismatch && dial.is_some_and(|dial| !dial.on_failed())
+    }
+
     /// The first address that may be dialled [PATH-2].
     pub(super) fn permitted(&self, addrs: &[SocketAddr]) -> Option<SocketAddr> {
         let primary = self.primary.target.addr.ip();

@@ -119,6 +119,8 @@ pub(super) enum DialFate {
     AcceptAfter(Duration),
     /// There is nobody, and the host says so.
     Refuse,
+    /// There is somebody else.
+    Impostor,
     /// No answer ever.
     Silence,
 }

@@ -161,6 +161,63 @@ fn segments_of_a_connection_that_was_replaced_are_forgotten() {
     assert_eq!(segments_open(&mut world), 0);
 }
 
+/// [PATH-5]: what is said before a handshake is done anybody may have said. A refusal, or a packet that
+/// somebody on the way made or damaged, ended the path.
+#[test]
+fn a_refusal_before_a_handshake_is_done_ends_no_dial() {
+    let mut world = connected();
+    world.sites[1].dials = DialFate::Refuse;
+    world.sites[1].service = Service::Ignore;
+    let path = world.add_path(1);
+    let stream = world.open_stream();
+    let grant = world.delegate(stream, (0, 1000), path);
+    world.settle();
+    world.advance(THIRD - MOMENT);
+    assert_eq!(phase(&mut world, path), Some(PathPhase::Dialing));
+    world.sites[1].dials = DialFate::Accept;
+    assert_eq!(world.newest(1), None, "who refuses is not dialled faster");
+    world.advance(MOMENT * 2);
+    assert!(is_active(&mut world, path));
+    assert_eq!(fates(&mut world, grant), [], "what waits goes on waiting");
+}
+
+/// [PATH-5]: who refuses three times is believed; and a wrong pin at once.
+#[test]
+fn a_dial_of_which_every_connection_fails_has_failed() {
+    for (fate, thirds) in [(DialFate::Refuse, 2), (DialFate::Impostor, 0)] {
+        let mut world = connected();
+        world.sites[1].dials = fate;
+        let path = world.add_path(1);
+        if thirds > 0 {
+            world.advance(THIRD * thirds - MOMENT);
+            assert!(!was_told(&mut world, PathEvent::Dead(path)), "{fate:?}");
+        }
+        world.advance(Duration::from_millis(100));
+        assert!(was_told(&mut world, PathEvent::Dead(path)), "{fate:?}");
+        assert_open(&mut world);
+    }
+}
+
+/// [PATH-5]: the same holds for the primary.
+#[test]
+fn a_refused_dial_of_the_primary_is_begun_afresh() {
+    let refused = || Setup {
+        primary_dials: DialFate::Refuse,
+        ..Setup::default()
+    };
+    let mut world = refused().build();
+    world.advance(Duration::from_secs(1));
+    world.sites[0].dials = DialFate::Accept;
+    world.advance(THIRD);
+    assert_open(&mut world);
+    world.client(|c, _| assert!(c.events.contains(&ClientEvent::Connected)));
+    let mut world = refused().build();
+    world.advance(THIRD * 2 - MOMENT);
+    world.client(|c, _| assert!(!c.session.is_closed()));
+    world.advance(Duration::from_millis(100));
+    world.client(|c, _| assert!(c.session.is_closed()));
+}
+
 /// [PATH-5]: whoever answers, if slowly, is not dialled anew for it at once.
 #[test]
 fn a_slow_answer_is_waited_for_as_long_as_something_is_heard() {
@@ -214,7 +271,7 @@ fn dials_of_a_minute_are_bounded() {
     setup.config.client.dial.dials_per_minute_and_target_max = 4;
     let mut world = setup.build();
     world.settle();
-    world.sites[1].dials = DialFate::Refuse;
+    world.sites[1].dials = DialFate::Impostor;
     let churn = |world: &mut World, site: usize, times: usize| {
         for _ in 0..times {
             world.add_path(site);

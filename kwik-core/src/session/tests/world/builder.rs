@@ -28,6 +28,8 @@ pub(in super::super) struct Setup {
     pub(in super::super) scripted_client: bool,
     /// A primary that a test plays by hand.
     pub(in super::super) scripted_primary: bool,
+    /// What becomes of the first dial.
+    pub(in super::super) primary_dials: DialFate,
     /// Bytes that one end of a connection buffers.
     pub(in super::super) send_buffer_bytes: u64,
     pub(in super::super) span_bytes: u64,
@@ -50,6 +52,7 @@ impl Default for Setup {
             secondaries: 2,
             scripted_client: false,
             scripted_primary: false,
+            primary_dials: DialFate::Accept,
             send_buffer_bytes: 128 << 10,
             span_bytes: 8 << 10,
             server_window_bytes: None,
@@ -96,6 +99,7 @@ impl Setup {
         world.net.mischief = self.seed.map(|seed| SplitMix::new(!seed));
         world.net.reads_after_down = self.seed.is_some_and(|seed| seed % 2 == 0);
         world.sites[0].scripted = self.scripted_primary;
+        world.sites[0].dials = self.primary_dials;
         let target = world.sites[0].target();
         let role = if self.scripted_client {
             let mut script = Box::<Script>::default();

@@ -158,6 +158,7 @@ impl World {
                     dial,
                 },
             ),
+            (_, DialFate::Impostor) => (RTT, fails(DownCause::PinMismatch)),
             (_, DialFate::Refuse) => (RTT, fails(DownCause::Failed("refused".to_owned()))),
             (_, DialFate::Silence | DialFate::Accept | DialFate::AcceptAfter(_)) => {
                 (self.config.quic.idle_timeout, fails(DownCause::TimedOut))

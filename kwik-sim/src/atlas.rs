@@ -295,7 +295,12 @@ pub fn convergence_bound(
 ) -> Duration {
     // The primary may have to bring everything: secondaries can die, and what it has begun to write itself
     // nobody takes from it.
-    let rate = goodput(&scenario.primary);
+    // Nor is what a slow secondary has begun taken from it.
+    let slowest = scenario.servers().map(|(_, server)| goodput(server));
+    // A window of bytes takes a round trip to open.
+    let window = scenario.tuning.stream_window_bytes as f64
+        / round_trip(&scenario.primary).as_secs_f64().max(0.001);
+    let rate = slowest.fold(window, f64::min);
     let transfer = Duration::from_secs_f64(remaining as f64 / (0.25 * rate));
     let round_trip = scenario
         .servers()

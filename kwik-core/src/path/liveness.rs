@@ -13,6 +13,10 @@ pub(crate) struct Liveness {
     suspicion: Suspicion,
 }
 
+/// The silence behind an outage may be so many times the usual limit, and no more: a server may have died
+/// in the outage.
+const OUTAGE_FACTOR_MAX: u32 = 4;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Suspicion {
     /// Nothing is owed: no grant is outstanding.
@@ -88,7 +92,12 @@ impl Liveness {
         match self.suspicion {
             Suspicion::None => None,
             Suspicion::Heard(at) | Suspicion::Probed(_, at) => Some(at + silence_max / 3),
-            Suspicion::Silent(_, since) => Some(since + silence_max),
+            // What was lost in an outage is sent again after twice as long each time, so that the silence
+            // behind it can last as long as it did.
+            Suspicion::Silent(from, since) => {
+                let outage = since.saturating_duration_since(from);
+                Some(since + outage.clamp(silence_max, silence_max * OUTAGE_FACTOR_MAX))
+            }
         }
     }
 
@@ -139,11 +148,28 @@ mod tests {
             assert_eq!(live.on_timeout(now, MAX), Verdict::Probe);
         }
         assert!(live.on_other_heard(now), "the primary answers first");
+        let dead_at = now + MAX * 4;
         assert_eq!(
-            live.on_timeout(now + MAX - Duration::from_millis(1), MAX),
+            live.on_timeout(dead_at - Duration::from_millis(1), MAX),
             Verdict::Wait
         );
-        assert_eq!(live.on_timeout(now + MAX, MAX), Verdict::Dead);
+        assert_eq!(live.on_timeout(dead_at, MAX), Verdict::Dead);
+    }
+
+    /// [PATH-7]
+    #[test]
+    fn a_silence_may_last_as_long_as_the_outage_before_it() {
+        for (outage, silence) in [(0, 1500), (1000, 1500), (3000, 3000), (60_000, 6000)] {
+            let start = any_instant();
+            let mut live = Liveness::new();
+            live.set_working(true, start);
+            let probed = start + MAX / 3;
+            assert_eq!(live.on_timeout(probed, MAX), Verdict::Probe);
+            let heard = probed + Duration::from_millis(outage);
+            assert!(live.on_other_heard(heard));
+            let dead_at = heard + Duration::from_millis(silence);
+            assert_eq!(live.deadline(MAX), Some(dead_at), "after {outage} ms");
+        }
     }
 
     #[test]

@@ -25,6 +25,11 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(100);
 /// A silence that cannot cost a secondary its path: its own limit is 1.5 s, counted from a probe.
 const SECONDARY_SILENCE_SAFE: Duration = Duration::from_millis(400);
 
+/// An outage of everybody that cannot cost a secondary its path: its silence counts only while others are
+/// heard, but a server whose congestion window is full of lost packets does not even acknowledge a probe
+/// before its own probe timeout, which has doubled meanwhile.
+const OUTAGE_SAFE: Duration = Duration::from_secs(1);
+
 /// Losses that QUIC survives for certain, of a million datagrams.
 const LOSS_SAFE_PPM: u64 = 100_000;
 
@@ -253,7 +258,25 @@ fn may_die(scenario: &Scenario, index: usize) -> bool {
         || scenario.faults.iter().any(|fault| may_kill(fault, index))
         // A server measures the round trip of a new way from nothing, and a window full of lost packets
         // keeps it from answering for a few probe timeouts of that.
-        || rebinds(scenario) > 0 && silence(scenario) > Duration::ZERO
+        || rebinds(scenario) > 0 && (silence(scenario) > Duration::ZERO || is_cut(scenario, index))
+}
+
+/// Whether something passes for a while neither way, or not one way, between a secondary and the client.
+fn is_cut(scenario: &Scenario, index: usize) -> bool {
+    scenario.faults.iter().any(|fault| match &fault.what {
+        FaultKind::Cut { server: who, .. }
+        | FaultKind::Storm { server: who, .. }
+        | FaultKind::BlackHole { server: who, .. }
+        | FaultKind::Pause { who, .. } => *who == Who::Secondary(index),
+        FaultKind::Crash(_)
+        | FaultKind::Restart { .. }
+        | FaultKind::Outage { .. }
+        | FaultKind::Rebind { .. }
+        | FaultKind::ClockJump { .. }
+        | FaultKind::Retire(_)
+        | FaultKind::AddAgain(_)
+        | FaultKind::Poke(_) => false,
+    })
 }
 
 /// Whether a fault may cost a secondary a path.
@@ -270,7 +293,7 @@ fn may_kill(fault: &Fault, index: usize) -> bool {
             || is_near(who) && *lasts > Duration::from_secs(3)
         }
         FaultKind::Cut { server, lasts, .. } => is_it(server) && *lasts > SECONDARY_SILENCE_SAFE,
-        FaultKind::Outage { lasts } => *lasts > SILENCE_SAFE,
+        FaultKind::Outage { lasts } => *lasts > OUTAGE_SAFE,
         FaultKind::Storm { server, .. } | FaultKind::BlackHole { server, .. } => is_it(server),
         FaultKind::ClockJump { who, .. } => is_it(who) || *who == Who::Primary,
         FaultKind::Rebind { .. }
@@ -322,7 +345,9 @@ pub fn convergence_bound(
     let waits = matches!(scenario.sharing, Sharing::Delegate { .. })
         && (0..scenario.secondaries.len()).any(|index| may_die(scenario, index));
     let dial = config.dial.dial_deadline * if waits { 4 } else { 0 };
-    2 * longest_outage
+    // A round trip that was measured over an outage is as long as that, a probe timeout three times as
+    // long, and a path is given up after three of those.
+    12 * longest_outage
         + 20 * round_trip.unwrap_or_default()
         + transfer
         + slow_writers(scenario, remaining)

@@ -152,9 +152,9 @@ fn connects(scenario: &Scenario) -> bool {
         && rebinds(scenario) == 0
 }
 
-/// Whether the links to a primary lose nothing at all.
-fn is_pristine(primary: &Server) -> bool {
-    [&primary.uplink, &primary.downlink]
+/// Whether the links to a server lose nothing at all.
+fn is_pristine(server: &Server) -> bool {
+    [&server.uplink, &server.downlink]
         .into_iter()
         .all(|link| is_link_kind(link) && loss_ppm(link) == 0 && link.drop_first == 0)
 }
@@ -258,7 +258,10 @@ fn may_die(scenario: &Scenario, index: usize) -> bool {
         || scenario.faults.iter().any(|fault| may_kill(fault, index))
         // A server measures the round trip of a new way from nothing, and a window full of lost packets
         // keeps it from answering for a few probe timeouts of that.
-        || rebinds(scenario) > 0 && (silence(scenario) > Duration::ZERO || is_cut(scenario, index))
+        || rebinds(scenario) > 0
+            && (silence(scenario) > Duration::ZERO
+                || is_cut(scenario, index)
+                || !is_pristine(server))
 }
 
 /// Whether something passes for a while neither way, or not one way, between a secondary and the client.

@@ -348,6 +348,9 @@ pub fn convergence_bound(
     let waits = matches!(scenario.sharing, Sharing::Delegate { .. })
         && (0..scenario.secondaries.len()).any(|index| may_die(scenario, index));
     let dial = config.dial.dial_deadline * if waits { 4 } else { 0 };
+    // A path that falls silent is given up, and what it owed is brought by another.
+    let deaths = (0..scenario.secondaries.len()).filter(|&index| may_die(scenario, index));
+    let silence = config.path_silence_max * 2 * u32::try_from(deaths.count()).unwrap_or(u32::MAX);
     // A round trip that was measured over an outage is as long as that, a probe timeout three times as
     // long, and a path is given up after three of those.
     12 * longest_outage
@@ -362,6 +365,7 @@ pub fn convergence_bound(
         // and once more for good measure.
         + config.grant_start_max * 4 * u32::try_from(mute).unwrap_or(u32::MAX)
         + dial
+        + silence
         + if is_connected || connects(scenario) {
             Duration::ZERO
         } else {

@@ -215,7 +215,10 @@ impl Oracle {
             };
             let may = |code: u64| match server.conduct {
                 Conduct::Hostile(hostility) => match hostility.consequence() {
-                    Consequence::PathDies(due) | Consequence::PathMayDie(due) => code == due,
+                    // Behind its deed it goes on as if it had all the credit in the world.
+                    Consequence::PathDies(due) | Consequence::PathMayDie(due) => {
+                        code == due || code == code::FLOW_CONTROL
+                    }
                     Consequence::PathLeaves | Consequence::Harmless => false,
                 },
                 Conduct::Lies => code == code::CONFLICT,

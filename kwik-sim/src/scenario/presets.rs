@@ -99,12 +99,12 @@ const PRESETS: &[Preset] = &[
     ),
     entry(
         "client-nap",
-        "the client's process stands still for ten seconds: no path may be called dead for it",
+        "the client's process stands still for ten seconds: shorter than QUIC waits",
         |seed| client_stands_still(seed, 10),
     ),
     entry(
         "outage",
-        "no link works for ten seconds: no server is dead for it",
+        "no link works for ten seconds, and then all of them again",
         |seed| befallen(seed, vec![at(40, FaultKind::Outage { lasts: SECOND * 10 })]),
     ),
     entry(

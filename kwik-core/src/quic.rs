@@ -11,6 +11,7 @@ mod entropy;
 mod tls;
 mod traffic;
 mod transport;
+mod valve;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};

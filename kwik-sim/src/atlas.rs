@@ -12,11 +12,13 @@ use crate::link::{EcnPolicy, LinkSpec};
 use crate::outcome::Ending;
 use crate::scenario::{Fault, FaultKind, Scenario, Server, Sharing, Way, Who};
 
-/// A silence of the primary that QUIC survives for certain, although its idle timeout is 30 s. What
-/// was lost is sent again after twice as long each time, so that the silence may last as long again;
-/// the first acknowledgement then measures a round trip of that length, and a sender whose congestion
-/// window is full of lost packets waits for a probe timeout of more than twice that.
-const SILENCE_SAFE: Duration = Duration::from_secs(4);
+/// A silence of the primary that QUIC survives for certain: its idle timeout is 30 s, a client asks for a
+/// sign of life every 10 s, and is answered.
+const SILENCE_SAFE: Duration = Duration::from_secs(20);
+
+/// The same where large datagrams vanish: an answer may be one of them. The timeouts after which small ones
+/// are sent are twice as long each time, and the idle timeout does not wait for many of them.
+const SILENCE_SAFE_IN_HOLE: Duration = Duration::from_secs(4);
 
 /// How long a handshake may take over links that lose something: QUIC gives it up when 30 s have
 /// passed since a datagram came, and each one that comes can be followed by another such silence.
@@ -25,10 +27,9 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(100);
 /// A silence that cannot cost a secondary its path: its own limit is 1.5 s, counted from a probe.
 const SECONDARY_SILENCE_SAFE: Duration = Duration::from_millis(400);
 
-/// An outage of everybody that cannot cost a secondary its path: its silence counts only while others are
-/// heard, but a server whose congestion window is full of lost packets does not even acknowledge a probe
-/// before its own probe timeout, which has doubled meanwhile.
-const OUTAGE_SAFE: Duration = Duration::from_secs(1);
+/// An absence of the client that cannot cost a secondary its path: silence counts only while others are
+/// heard, but a dial has a deadline of 10 s, whatever the reason.
+const ABSENCE_SAFE: Duration = Duration::from_secs(9);
 
 /// Losses that QUIC survives for certain, of a million datagrams.
 const LOSS_SAFE_PPM: u64 = 100_000;
@@ -64,7 +65,7 @@ pub fn promise(scenario: &Scenario) -> Promise {
         .collect();
     let loses_primary = !is_kind(&scenario.primary)
         || scenario.faults.iter().any(may_end_session)
-        || silence(scenario) > SILENCE_SAFE
+        || is_silent_too_long(scenario)
         || is_moved_badly(scenario)
         || !may_die.is_empty() && is_too_slow(scenario);
     Promise {
@@ -75,11 +76,18 @@ pub fn promise(scenario: &Scenario) -> Promise {
     }
 }
 
-/// Whether a client moves to another address while something else is wrong with its way to the primary.
-/// QUIC makes sure of a new way with a few datagrams, and tries no more when those are lost.
-fn is_moved_badly(scenario: &Scenario) -> bool {
-    let moves = rebinds(scenario) > 0;
-    let hole = |fault: &Fault| {
+/// Whether QUIC may give up the connection to the primary.
+fn is_silent_too_long(scenario: &Scenario) -> bool {
+    silence(scenario)
+        > match has_hole(scenario) {
+            true => SILENCE_SAFE_IN_HOLE,
+            false => SILENCE_SAFE,
+        }
+}
+
+/// Whether large datagrams vanish between the client and the primary from some moment on.
+fn has_hole(scenario: &Scenario) -> bool {
+    scenario.faults.iter().any(|fault| {
         matches!(
             fault.what,
             FaultKind::BlackHole {
@@ -87,11 +95,13 @@ fn is_moved_badly(scenario: &Scenario) -> bool {
                 ..
             }
         )
-    };
-    moves
-        && (!is_pristine(&scenario.primary)
-            || silence(scenario) > Duration::ZERO
-            || scenario.faults.iter().any(hole))
+    })
+}
+
+/// Whether a client moves to another address while something else is wrong with its way to the primary.
+/// QUIC makes sure of a new way with a few datagrams, and tries no more when those are lost.
+fn is_moved_badly(scenario: &Scenario) -> bool {
+    rebinds(scenario) > 0 && (!is_pristine(&scenario.primary) || has_hole(scenario))
 }
 
 /// How often the client moves to another address.
@@ -122,7 +132,7 @@ pub fn healing(mut scenario: Scenario) -> Scenario {
         link.payload_max_bytes = link.payload_max_bytes.max(PAYLOAD_MIN_BYTES);
     }
     scenario.faults.retain(|fault| !may_end_session(fault));
-    while silence(&scenario) > SILENCE_SAFE {
+    while is_silent_too_long(&scenario) {
         scenario.faults.pop();
     }
     scenario
@@ -152,11 +162,39 @@ fn connects(scenario: &Scenario) -> bool {
         && rebinds(scenario) == 0
 }
 
-/// Whether the links to a server lose nothing at all.
+/// Whether the links to a server lose nothing at all, not even of a burst of a few datagrams.
 fn is_pristine(server: &Server) -> bool {
-    [&server.uplink, &server.downlink]
-        .into_iter()
-        .all(|link| is_link_kind(link) && loss_ppm(link) == 0 && link.drop_first == 0)
+    [&server.uplink, &server.downlink].into_iter().all(|link| {
+        is_link_kind(link) && loss_ppm(link) == 0 && link.drop_first == 0 && !is_shallow(link)
+    })
+}
+
+/// Whether a burst of a few datagrams is too much for the queue of a link.
+fn is_shallow(link: &LinkSpec) -> bool {
+    link.bandwidth_bits_per_second.is_some() && link.queue_max_bytes < 20_000
+}
+
+/// How long the client may hear nobody, if all that lasts comes one after the other.
+fn absence(scenario: &Scenario) -> Duration {
+    let lengths = scenario.faults.iter().map(|fault| match fault.what {
+        FaultKind::Outage { lasts }
+        | FaultKind::Pause {
+            who: Who::Client,
+            lasts,
+        } => lasts,
+        FaultKind::Crash(_)
+        | FaultKind::Restart { .. }
+        | FaultKind::Pause { .. }
+        | FaultKind::Cut { .. }
+        | FaultKind::Storm { .. }
+        | FaultKind::BlackHole { .. }
+        | FaultKind::Rebind { .. }
+        | FaultKind::ClockJump { .. }
+        | FaultKind::Retire(_)
+        | FaultKind::AddAgain(_)
+        | FaultKind::Poke(_) => Duration::ZERO,
+    });
+    lengths.sum()
 }
 
 /// How long the primary may seem silent to the client, or the client to the primary, if all that
@@ -255,12 +293,11 @@ fn may_die(scenario: &Scenario, index: usize) -> bool {
             .abs_diff(scenario.primary.clock_ahead_seconds)
             > CLOCK_SAFE_SECONDS
         || !is_kind(&scenario.primary)
+        || absence(scenario) > ABSENCE_SAFE
         || scenario.faults.iter().any(|fault| may_kill(fault, index))
-        // A server measures the round trip of a new way from nothing, and a window full of lost packets
-        // keeps it from answering for a few probe timeouts of that.
+        // A server makes sure of a new way with a few datagrams, and tries no more when those are lost.
         || rebinds(scenario) > 0
-            && (silence(scenario) > Duration::ZERO
-                || is_cut(scenario, index)
+            && (is_cut(scenario, index)
                 || !is_pristine(server))
 }
 
@@ -290,16 +327,12 @@ fn may_kill(fault: &Fault, index: usize) -> bool {
         FaultKind::Crash(who) | FaultKind::Restart { who, .. } => {
             is_near(who) || *who == Who::Primary
         }
-        FaultKind::Pause { who, lasts } => {
-            is_it(who) && *lasts > SECONDARY_SILENCE_SAFE
-            // Before the join the dial's own clock runs on.
-            || is_near(who) && *lasts > Duration::from_secs(3)
-        }
+        FaultKind::Pause { who, lasts } => is_it(who) && *lasts > SECONDARY_SILENCE_SAFE,
         FaultKind::Cut { server, lasts, .. } => is_it(server) && *lasts > SECONDARY_SILENCE_SAFE,
-        FaultKind::Outage { lasts } => *lasts > OUTAGE_SAFE,
         FaultKind::Storm { server, .. } | FaultKind::BlackHole { server, .. } => is_it(server),
         FaultKind::ClockJump { who, .. } => is_it(who) || *who == Who::Primary,
-        FaultKind::Rebind { .. }
+        FaultKind::Outage { .. }
+        | FaultKind::Rebind { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
         | FaultKind::Poke(_) => false,
@@ -347,13 +380,13 @@ pub fn convergence_bound(
     // Whoever delegates to a path that comes to nothing waits for the whole of its dial.
     let waits = matches!(scenario.sharing, Sharing::Delegate { .. })
         && (0..scenario.secondaries.len()).any(|index| may_die(scenario, index));
-    let dial = config.dial.dial_deadline * if waits { 4 } else { 0 };
+    let dial = config.dial.dial_deadline * if waits { 3 } else { 0 };
     // A path that falls silent is given up, and what it owed is brought by another.
     let deaths = (0..scenario.secondaries.len()).filter(|&index| may_die(scenario, index));
     let silence = config.path_silence_max * 2 * u32::try_from(deaths.count()).unwrap_or(u32::MAX);
-    // A round trip that was measured over an outage is as long as that, a probe timeout three times as
-    // long, and a path is given up after three of those.
-    12 * longest_outage
+    // What was lost is sent again after twice as long each time, so that the silence after an outage can
+    // last as long as it did.
+    2 * longest_outage
         + 20 * round_trip.unwrap_or_default()
         + transfer
         + slow_writers(scenario, remaining)

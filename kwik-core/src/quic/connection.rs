@@ -11,6 +11,7 @@ use quinn_proto::{
     StreamId,
 };
 
+use super::valve;
 use super::window::SendWindow;
 use crate::carrier::{DownCause, Input};
 use crate::crypto::PinAlarm;
@@ -53,6 +54,9 @@ pub(super) struct Conn {
     pub(super) received: bool,
     /// Frames that had been received when the peer was last heard.
     frames: u64,
+    /// When something was sent last, and whether the peer was heard since.
+    sent_at: Option<Instant>,
+    unanswered: bool,
     /// As it stands in the table of deadlines.
     pub(super) deadline: Option<Instant>,
     /// quinn has forgotten the connection. What it received can still be read.
@@ -127,6 +131,8 @@ impl Conn {
             window: SendWindow::new(),
             received: false,
             frames: 0,
+            sent_at: None,
+            unanswered: false,
             deadline: None,
             drained: false,
             counted: Counted::No,
@@ -264,7 +270,36 @@ impl Conn {
             return false;
         }
         let frames = frame_count(&self.quinn.stats().frame_rx);
-        frames != std::mem::replace(&mut self.frames, frames)
+        let heard = frames != std::mem::replace(&mut self.frames, frames);
+        self.unanswered |= heard;
+        heard
+    }
+
+    /// Fills `buf` with the next datagrams, at most so many.
+    pub(super) fn transmit(
+        &mut self,
+        now: Instant,
+        datagrams_max: usize,
+        buf: &mut Vec<u8>,
+    ) -> Option<quinn_proto::Transmit> {
+        let mut transmit = self.quinn.poll_transmit(now, datagrams_max, buf);
+        if transmit.is_none() && self.owes_answer(now) {
+            self.unanswered = false;
+            transmit =
+                valve::past_window(&mut self.quinn, |quinn| quinn.poll_transmit(now, 1, buf))
+                    .flatten();
+        }
+        if transmit.is_some() {
+            self.sent_at = Some(now);
+            self.unanswered = false;
+        }
+        transmit
+    }
+
+    /// Whether the peer was heard, and hears nothing because of a full congestion window.
+    fn owes_answer(&self, now: Instant) -> bool {
+        let is_due = |at| now.saturating_duration_since(at) >= valve::ANSWER_DUE;
+        self.unanswered && self.phase == Phase::Up && self.sent_at.is_some_and(is_due)
     }
 
     fn down_cause(&self, reason: ConnectionError) -> DownCause {

@@ -301,8 +301,7 @@ impl Quic {
             let transmit = self.conns.get_mut(&key).and_then(|conn| {
                 let _span = conn.span().entered();
                 let fit = BATCH_MAX_BYTES / usize::from(conn.quinn.current_mtu()).max(1);
-                conn.quinn
-                    .poll_transmit(now.monotonic, datagrams_max.min(fit).max(1), buf)
+                conn.transmit(now.monotonic, datagrams_max.min(fit).max(1), buf)
             });
             self.after_transmit(key);
             if let Some(transmit) = transmit {

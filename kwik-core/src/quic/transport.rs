@@ -9,6 +9,7 @@ use std::time::Duration;
 use quinn_proto::congestion::CubicConfig;
 use quinn_proto::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
 
+use super::valve::ValvedFactory;
 use super::varint;
 use crate::config::QuicConfig;
 
@@ -140,7 +141,8 @@ fn set_packet_size(transport: &mut TransportConfig, config: &QuicConfig, reach: 
         }
     }
     // BBR of quinn-proto 0.11 does not pace by its own estimate and loses several times as much.
-    transport.congestion_controller_factory(Arc::new(congestion));
+    let factory = ValvedFactory(Arc::new(congestion));
+    transport.congestion_controller_factory(Arc::new(factory));
 }
 
 fn payload(bytes: u16) -> u16 {

@@ -91,7 +91,8 @@ pub struct ClientConfig {
     pub grant_rate_min_bytes_per_second: u32,
     /// A revoked grant that is not acknowledged for so long is final all the same.
     pub grant_drain_max: Duration,
-    /// A read fails that waits for so long at a range that is reported lost and not brought.
+    /// A read fails that waits for so long at a range that is reported lost and not brought, while the
+    /// primary brings nothing else either; after four times as long if it does.
     pub hole_max: Duration,
     /// What has arrived of a session that is lost can be read for so long.
     pub leftover_max: Duration,

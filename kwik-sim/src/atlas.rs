@@ -25,7 +25,7 @@ const SILENCE_SAFE_IN_HOLE: Duration = Duration::from_secs(4);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(100);
 
 /// A silence that cannot cost a secondary its path: its own limit is 1.5 s, counted from a probe.
-const SECONDARY_SILENCE_SAFE: Duration = Duration::from_millis(400);
+const SECONDARY_SILENCE_SAFE: Duration = Duration::from_millis(1000);
 
 /// An absence of the client that cannot cost a secondary its path: silence counts only while others are
 /// heard, but a dial has a deadline of 10 s, whatever the reason.

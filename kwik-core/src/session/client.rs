@@ -134,7 +134,10 @@ impl ClientSession {
             return self.leftovers.deadline();
         }
         let drain = self.drains.first().map(|&(at, _)| at);
-        let reader = self.streams.reader_deadline(&self.config.client);
+        let brought_at = self.stats.primary_at;
+        let reader = self
+            .streams
+            .reader_deadline(&self.config.client, brought_at);
         [self.primary_deadline(), self.path_deadline(), drain, reader]
             .into_iter()
             .flatten()
@@ -420,9 +423,9 @@ impl ClientSession {
     }
 
     /// Counts bytes that nobody had brought before.
-    fn count_received(&mut self, path: PathId, bytes: u64) {
+    fn count_received(&mut self, path: PathId, bytes: u64, now: Instant) {
         if path == PathId::PRIMARY {
-            self.stats.primary_bytes += bytes;
+            self.stats.note_primary(bytes, now);
         } else if let Some(path) = self.paths.get_mut(path) {
             path.received_bytes += bytes;
         }

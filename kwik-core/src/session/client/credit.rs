@@ -204,13 +204,11 @@ impl ClientSession {
 
     /// Wakes readers whose hole is older than allowed.
     pub(super) fn on_hole_timeouts(&mut self, now: Instant) {
-        let Some(limit) = now.checked_sub(self.config.client.hole_max) else {
-            return;
-        };
+        let (max, brought_at) = (self.config.client.hole_max, self.stats.primary_at);
         let late: Vec<StreamId> = self
             .streams
             .all_aggregated()
-            .filter_map(|(stream, recv)| recv.expire_hole(limit).then_some(stream))
+            .filter_map(|(stream, recv)| recv.expire_hole(max, brought_at, now).then_some(stream))
             .collect();
         for stream in late {
             self.tell_readable(stream);

@@ -94,7 +94,8 @@ impl ClientSession {
             .read(carrier, Order::Ordered, max, &mut |_, chunk| {
                 *read += chunk.len() as u64;
                 self.stats.delivered_bytes += chunk.len() as u64;
-                self.stats.primary_bytes += chunk.len() as u64;
+                self.stats
+                    .note_primary(chunk.len() as u64, cx.now.monotonic);
                 sink(chunk)
             });
         tracing::trace!(stream = stream.0, start, end = *read, "plain bytes read");

@@ -41,6 +41,9 @@ pub(super) struct AggregatedRecv {
     wait: Option<ReaderClock>,
 }
 
+/// A reader waits at a hole for at most so many times as long as usual while the primary brings something.
+const HOLE_FACTOR_MAX: u32 = 4;
+
 impl AggregatedRecv {
     pub(super) fn new(
         plain_end: u64,
@@ -180,14 +183,27 @@ impl AggregatedRecv {
         self.hole_expired &= self.hole_since.is_some();
     }
 
-    /// Since when the reader has been waiting, until it is told that this was too long.
-    pub(super) fn hole_since(&self) -> Option<Instant> {
-        self.hole_since.filter(|_| !self.hole_expired)
+    /// When the reader has waited for too long at a hole, until it is told so. A primary that brings
+    /// something else, and did last at `brought_at`, may come to the hole later [END-9].
+    pub(super) fn hole_deadline(
+        &self,
+        max: Duration,
+        brought_at: Option<Instant>,
+    ) -> Option<Instant> {
+        let since = self.hole_since.filter(|_| !self.hole_expired)?;
+        let latest = since + max * HOLE_FACTOR_MAX;
+        Some(latest.min(since.max(brought_at.unwrap_or(since)) + max))
     }
 
-    /// The reader has waited for too long if it has since before `limit`. True if that is news.
-    pub(super) fn expire_hole(&mut self, limit: Instant) -> bool {
-        let late = self.hole_since().is_some_and(|since| since <= limit);
+    /// Whether the reader has waited for too long at a hole, and that is news.
+    pub(super) fn expire_hole(
+        &mut self,
+        max: Duration,
+        brought_at: Option<Instant>,
+        now: Instant,
+    ) -> bool {
+        let deadline = self.hole_deadline(max, brought_at);
+        let late = deadline.is_some_and(|at| at <= now);
         self.hole_expired |= late;
         late
     }

@@ -309,7 +309,7 @@ impl ClientSession {
         }
         self.feed_start(cx.now.monotonic, &touched);
         self.settle(cx, &touched);
-        self.count_received(path, landed.new_bytes);
+        self.count_received(path, landed.new_bytes, cx.now.monotonic);
         let buffered = self.streams.buffered_bytes(stream);
         self.stats.note_buffered(stream, buffered);
         // Told, and under two of three policies nothing more [OVL-3].

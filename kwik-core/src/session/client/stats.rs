@@ -1,6 +1,7 @@
 //! What a client session counts.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use crate::ids::StreamId;
 
@@ -36,14 +37,23 @@ pub(super) struct Counters {
     pub(super) regranted_bytes: u64,
     pub(super) duplicate_bytes: u64,
     pub(super) conflict_bytes: u64,
-    /// Bytes that the primary brought first, plain ones included.
+    /// Bytes that the primary brought first, plain ones included, and when the last of them came.
     pub(super) primary_bytes: u64,
+    pub(super) primary_at: Option<Instant>,
     buffered: BTreeMap<StreamId, u64>,
     buffered_bytes: u64,
     buffered_bytes_max: u64,
 }
 
 impl Counters {
+    /// The primary brought so many bytes that nobody had brought before.
+    pub(super) fn note_primary(&mut self, bytes: u64, now: Instant) {
+        self.primary_bytes += bytes;
+        if bytes > 0 {
+            self.primary_at = Some(now);
+        }
+    }
+
     /// A stream's reassembly holds so many bytes now.
     pub(super) fn note_buffered(&mut self, stream: StreamId, bytes: u64) {
         let before = if bytes == 0 {

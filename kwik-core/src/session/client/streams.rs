@@ -175,11 +175,16 @@ impl Streams {
         Ok(comes)
     }
 
-    /// When the first clock of a waiting reader runs out.
-    pub(super) fn reader_deadline(&self, config: &ClientConfig) -> Option<Instant> {
+    /// When the first clock of a waiting reader runs out, if the primary brought something last at
+    /// `brought_at`.
+    pub(super) fn reader_deadline(
+        &self,
+        config: &ClientConfig,
+        brought_at: Option<Instant>,
+    ) -> Option<Instant> {
         let deadline = |stream: &ClientStream| match &stream.recv {
             RecvHalf::Aggregated(recv) => {
-                let hole = recv.hole_since().map(|since| since + config.hole_max);
+                let hole = recv.hole_deadline(config.hole_max, brought_at);
                 let wait = recv.wait_deadline(config.grant_start_max);
                 [hole, wait].into_iter().flatten().min()
             }

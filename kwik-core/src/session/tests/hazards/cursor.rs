@@ -154,6 +154,28 @@ fn a_lost_range_that_nobody_takes_fails_the_read_in_time() {
     assert_eq!(end, Some(Err(StreamError::Hole(span(400, 1000)))));
 }
 
+/// [END-9]: a slow primary that brings other streams first comes to the lost range later; one that never
+/// comes to it does not hold up the reader for ever.
+#[test]
+fn a_lost_range_may_wait_longer_while_the_primary_is_at_work() {
+    let mut world = joined();
+    world.secondary(1, |s, _| s.service = Service::Short(400));
+    let stream = world.open_stream();
+    world.delegate(stream, (0, 1000), PATH);
+    world.write(stream, (1000, 2000), true);
+    let other = world.open_stream();
+    world.settle();
+    for second in 0..119 {
+        world.write(other, (second, second + 1), false);
+        world.advance(Duration::from_secs(1));
+        let end = world.client(|c, _| c.readers[&stream].end.clone());
+        assert_eq!(end, None, "after {second} s");
+    }
+    world.advance(Duration::from_secs(2));
+    let end = world.client(|c, _| c.readers[&stream].end.clone());
+    assert_eq!(end, Some(Err(StreamError::Hole(span(400, 1000)))));
+}
+
 #[test]
 fn a_lost_range_that_is_granted_again_fails_no_read() {
     let mut world = joined();

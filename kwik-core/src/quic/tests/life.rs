@@ -12,7 +12,7 @@ use super::{
 };
 use crate::carrier::{CarrierEnd, Carriers, DownCause, Input, Order};
 use crate::error::code;
-use crate::ids::{PathId, SessionHandle};
+use crate::ids::{CarrierId, PathId, SessionHandle};
 use crate::quic::Entropy;
 
 /// [CTL-1]
@@ -92,6 +92,53 @@ fn an_idle_connection_is_kept_alive() {
     let mut net = pair();
     net.run(Duration::from_secs(300));
     assert!(net.is_up(CLIENT) && net.is_up(SERVER));
+}
+
+/// A server that is about to send more than its congestion window lets out: ten small datagrams.
+fn pair_with_full_window() -> (Net, CarrierId) {
+    let mut net = distant_pair();
+    net.run(Duration::from_millis(500));
+    let segment = open_uni(&mut net, SERVER);
+    let mut data = Bytes::from(vec![7; 100_000]);
+    assert_eq!(write(&mut net, SERVER, segment, &mut data), 100_000);
+    (net, segment)
+}
+
+/// After an outage the server's congestion window is full of packets that are lost, and its next probe
+/// timeout is seconds away. quinn-proto keeps even acknowledgements back then.
+#[test]
+fn whoever_asks_after_an_outage_is_answered_past_a_full_congestion_window() {
+    for outage in [2, 5, 12, 20].map(Duration::from_secs) {
+        let (mut net, segment) = pair_with_full_window();
+        net.wire.cut = true;
+        net.run(outage);
+        net.wire.cut = false;
+        net.take_told(CLIENT);
+        net.probe(CLIENT, SESSION, PATH);
+        net.run(Duration::from_millis(20));
+        let heard = net.told(CLIENT).contains(&Input::Heard(PATH));
+        assert!(heard, "after {outage:?}");
+        net.run(Duration::from_secs(1));
+        let read = read(&mut net, CLIENT, segment, Order::Any).len();
+        assert_eq!(read, 100_000, "after {outage:?}");
+    }
+}
+
+/// One answer in a while, however often the peer is heard: the window is not for nothing.
+#[test]
+fn answers_past_the_window_are_few() {
+    let (mut net, _) = pair_with_full_window();
+    // What the server sends is lost from now on; what it hears is not.
+    net.wire.cut_from = Some(SERVER);
+    net.run(Duration::from_secs(2));
+    let sent = |net: &Net| net.wire.trace.iter().filter(|t| t.1 == SERVER).count();
+    let before = sent(&net);
+    for _ in 0..300 {
+        net.probe(CLIENT, SESSION, PATH);
+        net.run(Duration::from_millis(10));
+    }
+    let answers = sent(&net) - before;
+    assert!((10..=23).contains(&answers), "{answers} in three seconds");
 }
 
 #[test]

@@ -64,6 +64,8 @@ pub(crate) struct Wire {
     sent: u64,
     /// Nothing is delivered any more.
     pub(crate) cut: bool,
+    /// Nothing that this one sends is delivered any more.
+    pub(crate) cut_from: Option<usize>,
     /// Loses so many of a hundred datagrams, in no order that matters.
     pub(crate) loss_percent: u64,
     /// Loses these.
@@ -89,6 +91,7 @@ impl Wire {
             flying: BTreeMap::new(),
             sent: 0,
             cut: false,
+            cut_from: None,
             loss_percent: 0,
             losses: None,
             delay: DELAY,
@@ -181,7 +184,8 @@ impl Wire {
             let (losses, delay) = (&mut self.losses, self.delay);
             let lost =
                 to.is_some_and(|to| losses.as_mut().is_some_and(|losses| losses.take(from, to)));
-            match to.filter(|_| !self.cut && !lost && chance >= self.loss_percent) {
+            let cut = self.cut || self.cut_from == Some(from);
+            match to.filter(|_| !cut && !lost && chance >= self.loss_percent) {
                 Some(to) => self.fly(delay, to, datagram),
                 None => self.sent += 1,
             }

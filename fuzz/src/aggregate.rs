@@ -175,7 +175,7 @@ fn runs(bytes: &[Option<(u8, bool)>], start: usize) -> RangeSet {
         .collect()
 }
 
-/// A chunk of the stream; `lie` changes every so manieth byte of it.
+/// A chunk of the stream; `lie` changes every `lie`th byte of it, or none.
 fn content(at: usize, len: usize, lie: u8) -> Vec<u8> {
     let step = usize::from(lie);
     (at..at + len)

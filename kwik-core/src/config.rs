@@ -119,8 +119,9 @@ pub struct DialPolicy {
     /// Dials at the same time; more wait.
     pub dials_max: usize,
     /// A dial of which nothing was heard for so long has failed; so has one without an accepted join so
-    /// long after the server was reached, or after three times as long in all. A connection of which nothing was heard for a third of it, or that
-    /// has led to no join after two thirds of it, is replaced by a fresh one.
+    /// long after the server was reached, or after three times as long in all. A connection of which
+    /// nothing was heard for a third of it, or that has led to no join after two thirds of it, is
+    /// replaced by a fresh one.
     pub dial_deadline: Duration,
     /// Connections to secondaries that a session begins in a minute, those that replace another
     /// included. A path that needs one more is dead.

@@ -6,9 +6,9 @@
 //! # How to drive it
 //!
 //! One mutation, then drain. Mutations are [`Endpoint::handle_datagram`],
-//! [`Endpoint::handle_timeout`], [`Endpoint::connect`], and every call on a session's view
-//! ([`Endpoint::client`], [`Endpoint::primary`], [`Endpoint::secondary`]). A batch of datagrams counts
-//! as one: the answers to it are fewer. Then:
+//! [`Endpoint::handle_timeout`], [`Endpoint::connect`], [`Endpoint::close`], and every call on a
+//! session's view ([`Endpoint::client`], [`Endpoint::primary`], [`Endpoint::secondary`]). A batch of
+//! datagrams counts as one: the answers to it are fewer. Then:
 //!
 //! 1. [`Endpoint::poll_event`] until `None`, acting on each;
 //! 2. [`Endpoint::poll_transmit`] until `None`, or until the socket takes no more
@@ -16,7 +16,8 @@
 //! 3. [`Endpoint::poll_timeout`], and [`Endpoint::handle_timeout`] not before that moment, with all
 //!    datagrams handled that arrived until then.
 //!
-//! Whoever forgets to drain the events is called again at once: that costs a spin, never a hang.
+//! Whoever forgets to drain the events is called again at once: that costs a spin, never a hang. After
+//! the last close the peers hear of it only if this goes on until [`Endpoint::is_drained`].
 
 mod client;
 mod identity;
@@ -62,8 +63,9 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint that dials, and that accepts clients if it has an identity. `seed` is 32 bytes of
-    /// good randomness: all secrets and names of the endpoint come from it.
+    /// An endpoint that dials, and that accepts clients if it is given the identity of a server. `seed`
+    /// is 32 bytes of good randomness, never used before: all secrets and names of the endpoint come
+    /// from it. With [`Arc::default`] for `config` nothing needs to be tuned.
     ///
     /// # Errors
     ///
@@ -129,7 +131,8 @@ impl Endpoint {
         })
     }
 
-    /// Begins a session with a primary. Its events tell how it goes.
+    /// Begins a session with a primary. Its events tell how it goes: `ClientEvent::Connected` first, or
+    /// `Closed`.
     ///
     /// # Errors
     ///
@@ -172,8 +175,8 @@ impl Endpoint {
         self.pump();
     }
 
-    /// Writes datagrams to send into `buf`, which is cleared first: at most `datagrams_max` of one
-    /// size to one destination.
+    /// Writes datagrams to send into `buf`, which is cleared first: at most `datagrams_max` to one
+    /// destination and of one size, but for the last, which may be shorter. `None`: there is nothing.
     pub fn poll_transmit(
         &mut self,
         now: Now,
@@ -191,7 +194,7 @@ impl Endpoint {
         self.quic.wants_transmit() || self.is_dirty()
     }
 
-    /// What has happened next.
+    /// What has happened next; `None` once all has been told.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.pump();
         let event = self.events.pop_front()?;
@@ -219,7 +222,8 @@ impl Endpoint {
         })
     }
 
-    /// The session, if this endpoint began it with [`Self::connect`].
+    /// The session, if this endpoint began it with [`Self::connect`]; `None` too once it is
+    /// forgotten: when its connections have ended and all its events were told.
     pub fn client(&mut self, now: Now, session: SessionHandle) -> Option<Client<'_>> {
         self.set_now(now);
         match &mut self.sessions.touch_mut(session)?.session {

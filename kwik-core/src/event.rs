@@ -144,8 +144,8 @@ pub enum PrimaryEvent {
 pub enum SecondaryEvent {
     /// A client joined, with a ticket of its primary.
     Joined,
-    /// The primary grants a range of a stream. `grant` first, [`Self::Revoked`] possibly, then
-    /// nothing more of it once it was finished or refused.
+    /// The primary grants a range of a stream. This comes first of all that is told of a grant; then
+    /// perhaps [`Self::Revoked`] and [`Self::Stopped`]; and nothing once it was finished or refused.
     Grant {
         /// The name of the grant.
         grant: GrantId,

@@ -5,11 +5,13 @@
 //! text of a test that keeps it.
 
 mod steps;
+mod symptom;
 #[cfg(test)]
 mod tests;
 
 use std::fmt::Write;
 
+pub use self::symptom::Symptom;
 use crate::outcome::Failure;
 use crate::scenario::Scenario;
 
@@ -28,6 +30,27 @@ pub fn shrink(
     // One that worked may make others possible that did not work before.
     while search.round() {}
     search.best
+}
+
+/// A smaller scenario that fails by the same fault, as far as the [`Symptom`] tells, and how it fails. Each
+/// of at most `budget` scenarios is lived by `live`, which says how it failed.
+pub fn shrink_alike(
+    scenario: &Scenario,
+    failure: &Failure,
+    mut live: impl FnMut(&Scenario) -> Option<Failure>,
+    budget: usize,
+) -> (Scenario, Failure) {
+    let symptom = Symptom::of(failure);
+    let mut latest = failure.clone();
+    let still_fails = |candidate: &Scenario| {
+        let found = live(candidate).filter(|found| Symptom::of(found) == symptom);
+        let is_alike = found.is_some();
+        // What fails alike is kept: this is the failure of the best so far.
+        latest = found.unwrap_or_else(|| latest.clone());
+        is_alike
+    };
+    let smaller = shrink(scenario, still_fails, budget);
+    (smaller, latest)
 }
 
 /// How far the search has come.

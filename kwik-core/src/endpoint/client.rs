@@ -49,7 +49,7 @@ impl<'a> Client<'a> {
         self.session.open_stream(&mut self.carriers)
     }
 
-    /// A stream that the peer opened.
+    /// A stream that the peer opened, each once; `None` until `StreamEvent::Opened` tells of more.
     pub fn accept_stream(&mut self) -> Option<StreamId> {
         self.session.accept_stream()
     }

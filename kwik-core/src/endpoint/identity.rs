@@ -14,9 +14,9 @@ pub struct ServerIdentity {
     pub certificate_der: Vec<u8>,
     /// The private key of the certificate, PKCS#8, DER.
     pub key_pkcs8_der: Vec<u8>,
-    /// Lets it command secondaries.
+    /// Lets it command secondaries. Known to primaries alone.
     pub master: Option<MasterKey>,
-    /// Lets it be a secondary.
+    /// Lets it be a secondary: [`MasterKey::peer_key`] for its own pin.
     pub peer: Option<PeerKey>,
 }
 

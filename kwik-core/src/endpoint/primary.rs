@@ -68,7 +68,7 @@ impl Primary<'_> {
         self.session.open_stream(self.now, &mut self.carriers)
     }
 
-    /// A stream that the client opened.
+    /// A stream that the client opened, each once; `None` until `StreamEvent::Opened` tells of more.
     pub fn accept_stream(&mut self) -> Option<StreamId> {
         self.session.accept_stream()
     }
@@ -141,11 +141,12 @@ impl Primary<'_> {
             .stop(self.now, stream, code, &mut self.carriers)
     }
 
-    /// Moves the write cursor of a stream.
+    /// Moves the write cursor of a stream, where [`Self::write`] goes on. What lies between is for
+    /// others to write, or for a segment: [`Self::finish`] is refused until somebody has it.
     ///
     /// # Errors
     ///
-    /// [`Misuse::WriteUnfinished`], [`Misuse::BadRange`], or as [`Self::write`].
+    /// [`Misuse::WriteUnfinished`], [`Misuse::RangeTaken`], [`Misuse::BadRange`], or as [`Self::write`].
     pub fn set_offset(&mut self, stream: StreamId, offset: u64) -> Result<(), StreamError> {
         self.session
             .set_offset(self.now, stream, offset, &mut self.carriers)
@@ -158,7 +159,8 @@ impl Primary<'_> {
     ///
     /// # Errors
     ///
-    /// The offset cannot be used, the session has ended, or the stream is not open for sending.
+    /// The offset cannot be used, too many segments are open, the session has ended, or the stream is
+    /// not open for sending.
     pub fn open_segment_at(
         &mut self,
         stream: StreamId,
@@ -220,8 +222,9 @@ impl Primary<'_> {
         self.session.paths()
     }
 
-    /// Has a secondary write a range of a stream; `command` tells it what, and nobody else.
-    /// `GrantDone` follows, or `GrantLost`.
+    /// Has a secondary write a range of a stream; `command` tells it what, and nobody else. A range
+    /// that begins at the cursor moves the cursor to its end. `GrantDone` follows, or `GrantLost`: what
+    /// is missing then is this end's to write or to grant again.
     ///
     /// # Errors
     ///
@@ -247,7 +250,8 @@ impl Primary<'_> {
     }
 
     /// Sends a secondary a message that nobody else reads. With a place in a stream, it may write
-    /// there as much as it likes: that is the grant returned.
+    /// there as much as it likes: that is the grant returned. Until its final status nothing else is
+    /// written or granted from there on.
     ///
     /// # Errors
     ///

@@ -1,3 +1,5 @@
+//! Claims about grants at the client, one by one.
+
 use super::*;
 
 const STREAM: StreamId = StreamId(0);

@@ -1,3 +1,5 @@
+//! Claims about the planner, one by one, and about what every plan comes to, for arbitrary ones.
+
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;

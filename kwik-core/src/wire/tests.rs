@@ -1,3 +1,5 @@
+//! What is encoded is decoded, however it is cut, and nothing else is.
+
 #![expect(
     clippy::arithmetic_side_effects,
     reason = "a test that overflows has failed"

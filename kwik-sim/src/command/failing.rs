@@ -2,7 +2,7 @@
 
 use kwik_sim::crypto::CryptoMode;
 use kwik_sim::outcome::Failure;
-use kwik_sim::shrink::{regression_test, shrink};
+use kwik_sim::shrink::{regression_test, shrink_alike};
 use kwik_sim::words::Indented;
 use kwik_sim::{Scenario, trial};
 
@@ -24,21 +24,11 @@ pub(super) fn print_shrunk(
     crypto: CryptoMode,
 ) -> Result<(), Stop> {
     let mut trials = 0u32;
-    let smaller = shrink(
-        scenario,
-        |candidate| {
-            trials += 1;
-            fails_alike(candidate, failure, crypto).is_some()
-        },
-        SHRINK_BUDGET,
-    );
-    let failure = fails_alike(&smaller, failure, crypto).unwrap_or_else(|| failure.clone());
+    let live = |candidate: &Scenario| {
+        trials += 1;
+        trial::run(candidate, crypto).failure
+    };
+    let (smaller, failure) = shrink_alike(scenario, failure, live, SHRINK_BUDGET);
     print(format_args!("shrunk, after {trials} trials, to:"))?;
     print(Indented(&regression_test(&smaller, &failure)))
-}
-
-/// How a scenario fails, if it breaks the same rule in the same way.
-fn fails_alike(scenario: &Scenario, failure: &Failure, crypto: CryptoMode) -> Option<Failure> {
-    let found = trial::run(scenario, crypto).failure?;
-    (found.class == failure.class && found.rule == failure.rule).then_some(found)
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use kwik_sim::atlas::expected_cells;
+use kwik_sim::shrink::Symptom;
 use kwik_sim::swarm::{self, Column, Tally};
 use kwik_sim::{Scenario, trial, words};
 
@@ -109,7 +110,7 @@ fn print_failures(args: &SwarmArgs, tally: &Tally) -> Result<(), Stop> {
     // One of each kind: the second would shrink to the same.
     let mut kinds = BTreeSet::new();
     let firsts = tally.failures().iter();
-    let firsts = firsts.filter(|(_, failure)| kinds.insert((failure.class, failure.rule)));
+    let firsts = firsts.filter(|(_, failure)| kinds.insert(Symptom::of(failure)));
     for (seed, failure) in firsts.take(SHRUNK_MAX) {
         print(format_args!("seed {seed}"))?;
         let scenario = args.healing.of(Scenario::from_seed(*seed));

@@ -1,3 +1,5 @@
+//! What is left of a scenario, and when the search must not go on.
+
 use std::time::Duration;
 
 use super::*;
@@ -189,4 +191,105 @@ fn a_writer_becomes_honest_if_it_can_and_faster_if_not() {
         "{}",
         small.to_text()
     );
+}
+
+/// A failure of the same class and rule as all the others that are made here.
+fn failure(detail: &str) -> Failure {
+    Failure {
+        class: FailureClass::Correctness,
+        rule: "promise",
+        detail: detail.to_owned(),
+        at: Duration::ZERO,
+    }
+}
+
+fn crash(detail: &str) -> Failure {
+    Failure {
+        class: FailureClass::Crash,
+        rule: "I11",
+        ..failure(detail)
+    }
+}
+
+#[test]
+fn a_fault_is_known_again_whatever_shrank() {
+    let alike = [
+        [
+            "path 12 to secondary 3 died at 1.250 s, and nothing was in its way",
+            "path 1 to secondary 0 died at 0.003 s, and nothing was in its way",
+        ],
+        [
+            "0 of 65536 bytes 9.960 s after the last fault was over; [PathInfo { path: PathId(1) }]",
+            "700 of 900 bytes 0.100 s after the last fault was over; []",
+        ],
+        [
+            "error event: kwik_core::session: it is lost path=PathId(3) (and 2 more)",
+            "error event: kwik_core::session: it is lost",
+        ],
+        [
+            "host 3 at 31.2ms: I14: a deadline is due for 0ns although it was handled",
+            "host 1 at 2s: I14: a deadline is due for 15µs although it was handled",
+        ],
+        [
+            "everything was to arrive: no server supplied [0, 9) [10, 12)",
+            "everything was to arrive: no server supplied [4096, 65536)",
+        ],
+    ];
+    for [before, after] in alike {
+        let [before, after] = [before, after].map(|detail| Symptom::of(&failure(detail)));
+        assert_eq!(before, after);
+    }
+    let [before, after] = [
+        "left: 5\n0: a::frame",
+        "no path 7 any more\n1: another::frame",
+    ]
+    .map(|said| crash(&format!("panicked at kwik-core/src/grant.rs:77:9: {said}")));
+    assert_eq!(Symptom::of(&before), Symptom::of(&after));
+}
+
+#[test]
+fn two_faults_that_break_one_rule_are_told_apart() {
+    let failures = [
+        failure("everything was to arrive: no server supplied [0, 9)"),
+        failure("everything was to arrive: the peer did not answer in time"),
+        failure("it was not to fail so: the peer did not answer in time"),
+        failure("client: 1 sessions, drained: false, sends: false, timer: true"),
+        failure("secondary 1: 1 sessions, drained: false, sends: false, timer: true"),
+        crash("panicked at kwik-core/src/grant.rs:77:9: no path 7"),
+        crash("panicked at kwik-core/src/grant.rs:78:9: no path 7"),
+        crash("panicked at kwik-core/src/plan.rs:77:9: no path 7"),
+        crash("panicked at an unknown place: no path 7"),
+        crash("panicked at an unknown place: no grant 7"),
+        Failure {
+            rule: "calls",
+            ..failure("everything was to arrive: no server supplied [0, 9)")
+        },
+    ];
+    for (at, one) in failures.iter().enumerate() {
+        for other in &failures[at + 1..] {
+            assert_ne!(Symptom::of(one), Symptom::of(other));
+        }
+    }
+}
+
+/// With a crash a hole stays, without one the session is lost: both break the same promise.
+#[test]
+fn the_search_does_not_wander_to_another_fault() {
+    let scenario = crowded();
+    let live = |s: &Scenario| {
+        let at = s.faults.len() * 1000;
+        Some(failure(&if crashes(s, 1) {
+            format!(
+                "everything was to arrive: no server supplied [{at}, {})",
+                2 * at
+            )
+        } else {
+            format!("everything was to arrive: nobody answered in {at} s")
+        }))
+    };
+    let first = live(&scenario).expect("a failure");
+    let (small, last) = shrink_alike(&scenario, &first, live, BUDGET);
+    assert_eq!(small.faults.len(), 1, "{}", small.to_text());
+    assert!(crashes(&small, 1) && small.secondaries.len() == 2);
+    assert_eq!(Some(last), live(&small), "told with it");
 }

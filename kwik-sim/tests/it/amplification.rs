@@ -141,7 +141,7 @@ fn an_address_that_hears_nothing_gets_them_beyond_for_each_attempt_to_validate_i
 }
 
 #[test]
-fn addresses_that_only_say_hello_get_three_times_that() {
+fn addresses_that_only_say_hello_get_no_more_than_three_times_that() {
     // How many of a client's datagrams come through, from an address at which nobody hears the answer.
     for (crypto, heard) in [(CRYPTOS[0], 1), (CRYPTOS[1], 1), (CRYPTOS[1], 64)] {
         let mut setting = Setting::new(1, 0, MIB);

@@ -272,7 +272,7 @@ fn a_revoked_grant_comes_back_with_what_is_missing() {
     let setting = Setting::new(SEED, 2, 8 << 20).delivery(delivery);
     let mut stage = setting.link(link).build();
     assert!(stage.run_until_percent(20, 5 * SECOND));
-    // Whichever of the latest grants are still live.
+    // Whichever of the first hundred are live.
     let revoked = acts(&mut stage, |primary| {
         let ids = (0..100).map(GrantId);
         ids.filter(|&id| primary.revoke(id).is_ok()).count()

@@ -66,7 +66,7 @@ fn a_dead_secondary_is_noticed_in_time_and_what_it_owed_is_granted_again_exactly
         let mut missing = RangeSet::new();
         for loss in losses {
             assert!(
-                RangeSet::from(loss.granted).overlaps_all(&loss.missing),
+                RangeSet::from(loss.granted).contains_all(&loss.missing),
                 "{loss:?}"
             );
             let new: u64 = loss.missing.iter().map(|range| missing.insert(range)).sum();
@@ -80,12 +80,12 @@ fn a_dead_secondary_is_noticed_in_time_and_what_it_owed_is_granted_again_exactly
 }
 
 /// Whether a set lies within another.
-trait OverlapsAll {
-    fn overlaps_all(&self, part: &RangeSet) -> bool;
+trait ContainsAll {
+    fn contains_all(&self, part: &RangeSet) -> bool;
 }
 
-impl OverlapsAll for RangeSet {
-    fn overlaps_all(&self, part: &RangeSet) -> bool {
+impl ContainsAll for RangeSet {
+    fn contains_all(&self, part: &RangeSet) -> bool {
         part.iter().all(|range| self.contains(range))
     }
 }
@@ -224,7 +224,7 @@ fn a_secondary_that_refuses_or_stays_mute_holds_nobody_up() {
 }
 
 #[test]
-fn a_resting_reader_bounds_what_is_held() {
+fn what_is_held_for_a_resting_reader_is_bounded() {
     let rest = Pace::Rest {
         after: MIB,
         length: 20 * SECOND,

@@ -1,4 +1,4 @@
-//! A client that forges its primary's orders gets nothing out of a secondary.
+//! What a client gets out of a secondary: what its primary signed and sealed, and nothing that it forges.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -26,6 +26,7 @@ fn talk(script: impl Fn(&mut Line<'_>, &Cue) + 'static) -> Stage {
     let secondary = stage.world.addr(stage.secondaries[0]);
     let client = RawPeer::client(setting.crypto, secondary, always(script));
     stage.world.install(stage.client, client);
+    stage.world.keep_ledger();
     // The secondary has run for a while: tickets from before it started would be refused.
     stage.world.run_for(5 * SECOND);
     stage
@@ -165,7 +166,7 @@ fn a_ticket_out_of_its_time_is_refused() {
     }
 }
 
-/// Joins honestly, then sends what `orders` makes; tells what the secondary's application got.
+/// Joins honestly, then sends what `orders` makes.
 fn orders(orders: impl Fn(&mut Sealer) -> Vec<ControlFrame> + 'static) -> Stage {
     let sealer = RefCell::new(Sealer::new(&peer_key(), SESSION, PATH));
     talk(move |line, cue| match cue {
@@ -199,10 +200,10 @@ fn range(start: u64, end: u64) -> ByteRange {
     ByteRange::new(start, end).expect("ordered")
 }
 
-/// The secondary's application must get `grants` grants, and the client is closed upon.
-fn stops_after(grants: u64, forge: impl Fn(&mut Sealer) -> Vec<ControlFrame> + 'static) {
+/// The secondary's application must hear of no grant, and the client is closed upon.
+fn costs_the_path(forge: impl Fn(&mut Sealer) -> Vec<ControlFrame> + 'static) {
     let stage = orders(forge);
-    assert_eq!(stage.secondary_app(0).grants(), grants);
+    assert_eq!(stage.secondary_app(0).grants(), 0);
     let peer: &RawPeer = stage.world.node(stage.client);
     assert_eq!(peer.log().closed_with, [code::JOIN]);
 }
@@ -219,28 +220,28 @@ fn a_sealed_order_is_carried_out() {
 #[test]
 fn an_order_that_was_changed_is_not_carried_out() {
     // Another range, another stream, another id, another command.
-    stops_after(0, |sealer| {
+    costs_the_path(|sealer| {
         let changed = Grant {
             extent: Extent::Fixed(range(0, 6000)),
             ..grant(sealer, 1, range(0, 5000))
         };
         vec![ControlFrame::Grant(changed)]
     });
-    stops_after(0, |sealer| {
+    costs_the_path(|sealer| {
         let changed = Grant {
             stream: StreamId(8),
             ..grant(sealer, 1, range(0, 5000))
         };
         vec![ControlFrame::Grant(changed)]
     });
-    stops_after(0, |sealer| {
+    costs_the_path(|sealer| {
         let changed = Grant {
             grant: GrantId(2),
             ..grant(sealer, 1, range(0, 5000))
         };
         vec![ControlFrame::Grant(changed)]
     });
-    stops_after(0, |sealer| {
+    costs_the_path(|sealer| {
         let mut changed = grant(sealer, 1, range(0, 5000));
         let mut bytes = changed.sealed.bytes.to_vec();
         bytes[0] ^= 1;
@@ -251,11 +252,11 @@ fn an_order_that_was_changed_is_not_carried_out() {
 
 #[test]
 fn an_order_for_another_path_is_not_carried_out() {
-    stops_after(0, |_| {
+    costs_the_path(|_| {
         let mut other = Sealer::new(&peer_key(), SESSION, PathId(2));
         vec![ControlFrame::Grant(grant(&mut other, 1, range(0, 5000)))]
     });
-    stops_after(0, |_| {
+    costs_the_path(|_| {
         let mut other = Sealer::new(&peer_key(), SessionId([6; 16]), PATH);
         vec![ControlFrame::Grant(grant(&mut other, 1, range(0, 5000)))]
     });
@@ -273,21 +274,32 @@ fn a_message_that_is_replayed_is_heard_once() {
     assert_eq!(stage.secondary_app(0).raw(), [b"once".to_vec()]);
 }
 
-/// [FLOW-1]
-#[test]
-fn an_order_is_obeyed_only_as_far_as_the_client_gives_credit() {
-    let stage = orders(|sealer| {
+/// Bytes that the secondary sent to a client that gave so much credit for an order of 5000.
+fn sent_on_credit(max_offset: u64) -> u64 {
+    let stage = orders(move |sealer| {
         let grant = Grant {
-            max_offset: 1000,
+            max_offset,
             ..grant(sealer, 1, range(0, 5000))
         };
         vec![ControlFrame::Grant(grant)]
     });
     assert_eq!(stage.secondary_app(0).grants(), 1);
     assert_eq!(stage.secondary_app(0).errors(), []);
+    let client = stage.world.addr(stage.client);
+    let mut exchanged = stage.world.exchanged(stage.secondaries[0]);
+    let with_client = exchanged.find(|(with, _)| *with == client);
+    with_client.expect("they have talked").1.sent
 }
 
-/// Keeps quiet after the handshake.
+/// [FLOW-1]
+#[test]
+fn an_order_is_obeyed_only_as_far_as_the_client_gives_credit() {
+    let withheld = sent_on_credit(1 << 20) - sent_on_credit(1000);
+    // The bytes, and the packets around them.
+    assert!((4000..4500).contains(&withheld), "{withheld} bytes");
+}
+
+/// [SESS-1]: it keeps quiet after the handshake.
 #[test]
 fn a_client_that_says_nothing_is_closed_upon() {
     let asked = Rc::new(Cell::new(false));
@@ -296,4 +308,6 @@ fn a_client_that_says_nothing_is_closed_upon() {
     assert!(asked.get(), "the connection stood");
     stage.world.run_for(Duration::from_secs(30));
     assert_eq!(stage.secondary_app(0).sessions(), []);
+    let peer: &RawPeer = stage.world.node(stage.client);
+    assert_eq!(peer.log().closed_with, [code::UNEXPECTED]);
 }

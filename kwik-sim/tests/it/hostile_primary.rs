@@ -331,8 +331,8 @@ fn a_rapid_reset_of_streams_harms_nobody() {
     let count = Rc::clone(&opened);
     let mut stage = world(
         move |line, cue| {
-            let is_up = !matches!(cue, Cue::Up);
-            while is_up
+            let is_greeted = !matches!(cue, Cue::Up);
+            while is_greeted
                 && count.get() < 20_000
                 && let Some(stream) = line.open_bidi()
             {
@@ -349,10 +349,10 @@ fn a_rapid_reset_of_streams_harms_nobody() {
     assert_eq!(stage.reader().closed(), None);
 }
 
-/// [AGG-4]: a primary that never sends AGGREGATE must not fill the client's memory with segments that
-/// would have to wait for it.
+/// [AGG-4]: they are not waited with. A primary that never sends AGGREGATE would fill the client's memory
+/// with them.
 #[test]
-fn segments_that_wait_for_aggregate_are_bounded() {
+fn segments_before_aggregate_cost_the_session() {
     let window = 8 << 20;
     let taken = Rc::new(Cell::new(0u64));
     let (count, carriers) = (Rc::clone(&taken), RefCell::new(Vec::<Carrier>::new()));

@@ -18,6 +18,7 @@ mod network;
 mod regressions;
 mod scenarios;
 mod slow_writers;
+mod weather;
 
 use std::time::Duration;
 
@@ -33,4 +34,3 @@ fn lossy(loss_ppm: u32) -> LinkSpec {
         ..LinkSpec::default()
     }
 }
-mod weather;

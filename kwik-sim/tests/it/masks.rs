@@ -20,8 +20,8 @@ fn a_path_comes_up_whatever_is_lost_of_its_first_datagrams() {
     assert!(report.worst > SECOND, "nothing was lost: {report}");
 }
 
-/// [PATH-5]: the primary is dialled like a secondary. Half of a lost handshake alone would cost more than
-/// half a minute.
+/// [PATH-5]: the primary is dialled like a secondary. The loss of half a handshake alone would cost
+/// more than half a minute.
 #[test]
 fn a_session_comes_about_whatever_is_lost_of_its_first_datagrams() {
     let mut worst = std::time::Duration::ZERO;

@@ -1,4 +1,4 @@
-//! The five scenarios, over several seeds and losses.
+//! The presets that show what KWIK is for, over several seeds and losses, and under TLS.
 
 use std::time::Duration;
 

@@ -8,6 +8,7 @@
 //! | `grants` | the life of a grant between three ends |
 //! | `dials` | connections that replace others, and how many there may be |
 //! | `paths` | dialling, joining, silence and retirement |
+//! | `slow` | secondaries that bring little |
 //! | `ends` | stop, reset, final sizes and closing, with bytes on their way |
 //! | `trust` | forged orders, replays, and copies that differ |
 

@@ -1,3 +1,5 @@
+//! What the scenarios that are drawn from seeds are like.
+
 use std::collections::BTreeMap;
 
 use super::*;

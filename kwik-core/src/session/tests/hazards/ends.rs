@@ -125,8 +125,8 @@ fn segments_before_aggregate_are_not_waited_for() {
     let stream = HandPrimary::open_stream(&mut world);
     HandPrimary::segment(&mut world, stream, (0, 5000));
     world.settle();
-    let reason = world.client(|c, _| c.session.is_closed());
-    assert!(reason, "it is a violation");
+    let is_closed = world.client(|c, _| c.session.is_closed());
+    assert!(is_closed, "it is a violation");
 }
 
 /// Grants that reach beyond the end are clipped; an honest session is not lost for them.

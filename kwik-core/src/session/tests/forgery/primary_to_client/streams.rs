@@ -12,7 +12,7 @@ use crate::wire::{Aggregate, ControlFrame, SegmentHeader, SegmentOwner};
 
 /// [END-3]
 #[test]
-fn two_final_sizes_are_a_violation() {
+fn two_final_sizes_that_differ_are_a_violation() {
     let (mut world, _, _) = aggregated();
     HandPrimary::final_size(&mut world, STREAM, 100);
     HandPrimary::final_size(&mut world, STREAM, 100);

@@ -147,7 +147,7 @@ pub fn is_kind(primary: &Server) -> bool {
 }
 
 fn is_link_kind(link: &LinkSpec) -> bool {
-    loss_ppm(link) <= LOSS_SAFE_PPM
+    link.lost_ppm() <= LOSS_SAFE_PPM
         && link.payload_max_bytes >= PAYLOAD_MIN_BYTES
         // A run is counted in datagrams. Those of a silence come twice as late each time, so that one
         // run of some fourteen outlasts the idle timeout.
@@ -165,7 +165,7 @@ fn connects(scenario: &Scenario) -> bool {
 /// Whether the links to a server lose nothing at all, not even of a burst of a few datagrams.
 fn is_pristine(server: &Server) -> bool {
     [&server.uplink, &server.downlink].into_iter().all(|link| {
-        is_link_kind(link) && loss_ppm(link) == 0 && link.drop_first == 0 && !is_shallow(link)
+        is_link_kind(link) && link.lost_ppm() == 0 && link.drop_first == 0 && !is_shallow(link)
     })
 }
 
@@ -216,7 +216,7 @@ fn silence(scenario: &Scenario) -> Duration {
             link,
             lasts,
             ..
-        } if loss_ppm(link) > 0 || link.drop_first > 0 => *lasts,
+        } if link.lost_ppm() > 0 || link.drop_first > 0 => *lasts,
         FaultKind::Crash(_)
         | FaultKind::Restart { .. }
         | FaultKind::Pause { .. }
@@ -230,15 +230,6 @@ fn silence(scenario: &Scenario) -> Duration {
         | FaultKind::Poke(_) => Duration::ZERO,
     });
     lengths.sum()
-}
-
-/// Datagrams of a million that do not arrive whole, on average.
-#[must_use]
-pub fn loss_ppm(link: &LinkSpec) -> u64 {
-    let burst = link.burst.map_or(0, |burst| {
-        u64::from(burst.start_ppm) * u64::from(burst.length_mean)
-    });
-    u64::from(link.loss_ppm) + u64::from(link.corrupt_ppm) + burst
 }
 
 /// Whether a fault may cost the session, however short it is.
@@ -275,7 +266,7 @@ fn may_die(scenario: &Scenario, index: usize) -> bool {
             | Conduct::Lies
     );
     let steady = |link: &LinkSpec| {
-        loss_ppm(link) <= SECONDARY_LOSS_SAFE_PPM
+        link.lost_ppm() <= SECONDARY_LOSS_SAFE_PPM
             && link.payload_max_bytes >= PAYLOAD_MIN_BYTES
             && link.drop_first == 0
             && link.burst.is_none()
@@ -422,7 +413,7 @@ fn goodput(server: &Server) -> f64 {
     let (up, down) = (&server.uplink, &server.downlink);
     let round_trip = round_trip(server).as_secs_f64().max(0.001);
     // An acknowledgement that is lost costs less than a packet, but after a few it costs a timeout.
-    let loss = (loss_ppm(down) + loss_ppm(up)) as f64 / 1e6;
+    let loss = (down.lost_ppm() + up.lost_ppm()) as f64 / 1e6;
     let by_link = down
         .bandwidth_bits_per_second
         .map_or(f64::MAX, |rate| rate as f64 / 8.0);

@@ -78,6 +78,17 @@ pub enum EcnPolicy {
     },
 }
 
+impl LinkSpec {
+    /// Datagrams of a million that do not arrive whole, on average.
+    #[must_use]
+    pub fn lost_ppm(&self) -> u64 {
+        let burst = self.burst.map_or(0, |burst| {
+            u64::from(burst.start_ppm) * u64::from(burst.length_mean)
+        });
+        u64::from(self.loss_ppm) + u64::from(self.corrupt_ppm) + burst
+    }
+}
+
 impl Default for LinkSpec {
     /// 100 Mbit/s, 10 ms each way, a queue of 256 KiB (about one round trip), no faults.
     fn default() -> Self {

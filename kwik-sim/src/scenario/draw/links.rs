@@ -189,25 +189,17 @@ pub(super) fn rate(server: &Server, window_bytes: u64) -> u64 {
         .map_or(u64::MAX, |bits| bits / 8);
     // A congestion window follows from the losses as Mathis and others found: 1.2 datagrams by the
     // square root of their share.
-    let lost = lost_ppm(down);
+    let lost = down.lost_ppm();
     let datagrams_bytes = 1_440 * 1_000;
-    let window = match u64::from(lost).isqrt() {
+    let window = match lost.isqrt() {
         0 => window_bytes,
         root => window_bytes.min(datagrams_bytes / root),
     };
     // With more, time-outs are what counts.
-    let patience = if lost.max(lost_ppm(&server.uplink)) > 60_000 {
+    let patience = if lost.max(server.uplink.lost_ppm()) > 60_000 {
         8
     } else {
         1
     };
     per_second(window).min(line) / patience
-}
-
-/// Of a million datagrams, so many do not arrive whole.
-fn lost_ppm(link: &LinkSpec) -> u32 {
-    let burst = link
-        .burst
-        .map_or(0, |burst| burst.start_ppm.saturating_mul(burst.length_mean));
-    link.loss_ppm + link.corrupt_ppm + burst
 }

@@ -27,9 +27,9 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(100);
 /// A silence that cannot cost a secondary its path: its own limit is 1.5 s, counted from a probe.
 const SECONDARY_SILENCE_SAFE: Duration = Duration::from_millis(1000);
 
-/// An absence of the client that cannot cost a secondary its path: silence counts only while others are
-/// heard, but a dial has a deadline of 10 s, whatever the reason.
-const ABSENCE_SAFE: Duration = Duration::from_secs(9);
+/// An absence of the client that every dial outlasts: it has a deadline of 10 s, whatever the reason.
+/// Of a path that stands, silence counts only while others are heard.
+const ABSENCE_SAFE_IN_DIAL: Duration = Duration::from_secs(9);
 
 /// Losses that QUIC survives for certain, of a million datagrams.
 const LOSS_SAFE_PPM: u64 = 100_000;
@@ -55,6 +55,8 @@ pub struct Promise {
     pub loses_primary: bool,
     /// Secondaries that may lose a path.
     pub may_die: BTreeSet<usize>,
+    /// Whether every path to another secondary must come about.
+    pub joins: bool,
 }
 
 /// The promise of a scenario.
@@ -73,6 +75,7 @@ pub fn promise(scenario: &Scenario) -> Promise {
         connects: connects(scenario),
         loses_primary,
         may_die,
+        joins: absence(scenario) <= ABSENCE_SAFE_IN_DIAL,
     }
 }
 
@@ -284,7 +287,7 @@ fn may_die(scenario: &Scenario, index: usize) -> bool {
             .abs_diff(scenario.primary.clock_ahead_seconds)
             > CLOCK_SAFE_SECONDS
         || !is_kind(&scenario.primary)
-        || absence(scenario) > ABSENCE_SAFE
+        || absence(scenario) > SILENCE_SAFE
         || scenario.faults.iter().any(|fault| may_kill(fault, index))
         // A server makes sure of a new way with a few datagrams, and tries no more when those are lost.
         || rebinds(scenario) > 0

@@ -5,6 +5,7 @@
 
 mod befall;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kwik_core::error::{CloseReason, StreamError, code};
@@ -313,14 +314,21 @@ impl<'a> Trial<'a> {
         if !self.is_complete() {
             return Ok(());
         }
+        let mut stood = BTreeSet::new();
         for (at, event) in self.stage.reader().path_events().to_vec() {
-            let PathEvent::Dead(path) = event else {
-                continue;
+            let path = match event {
+                PathEvent::Dead(path) => path,
+                PathEvent::Active(path) => {
+                    stood.insert(path);
+                    continue;
+                }
+                PathEvent::Added(_) | PathEvent::Retired(_) => continue,
             };
             let Some(index) = self.stage.secondary_of(path) else {
                 continue;
             };
-            if !self.promise.may_die.contains(&index) {
+            let may_die = self.promise.may_die.contains(&index);
+            if !may_die && (self.promise.joins || stood.contains(&path)) {
                 let detail = format!(
                     "path {path} to secondary {index} died at {:.3} s, and nothing was in its way",
                     at.as_secs_f64()

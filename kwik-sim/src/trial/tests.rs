@@ -69,8 +69,13 @@ fn what_breaks_a_promise_is_a_failure() {
         at: When::Percent(10),
         what: FaultKind::Crash(Who::Secondary(0)),
     }];
-    let failure = held_against(&scenario, |promise| promise.may_die.clear());
-    assert_eq!(failure.map(|failure| failure.rule), Some("promise"));
+    for joins in [true, false] {
+        let failure = held_against(&scenario, |promise| {
+            promise.may_die.clear();
+            promise.joins = joins;
+        });
+        assert_eq!(failure.map(|failure| failure.rule), Some("promise"));
+    }
     // The time: nothing comes any more, and the session is not given up before half a minute.
     scenario.faults[0].what = FaultKind::Crash(Who::Primary);
     scenario.secondaries.clear();

@@ -11,7 +11,7 @@ use quinn_proto::{
     StreamId,
 };
 
-use super::valve;
+use super::valve::Answers;
 use super::window::SendWindow;
 use crate::carrier::{DownCause, Input};
 use crate::crypto::PinAlarm;
@@ -54,9 +54,7 @@ pub(super) struct Conn {
     pub(super) received: bool,
     /// Frames that had been received when the peer was last heard.
     frames: u64,
-    /// When something was sent last, and whether the peer was heard since.
-    sent_at: Option<Instant>,
-    unanswered: bool,
+    answers: Answers,
     /// As it stands in the table of deadlines.
     pub(super) deadline: Option<Instant>,
     /// quinn has forgotten the connection. What it received can still be read.
@@ -131,8 +129,7 @@ impl Conn {
             window: SendWindow::new(),
             received: false,
             frames: 0,
-            sent_at: None,
-            unanswered: false,
+            answers: Answers::new(),
             deadline: None,
             drained: false,
             counted: Counted::No,
@@ -269,10 +266,12 @@ impl Conn {
         if !std::mem::take(&mut self.received) {
             return false;
         }
-        let frames = frame_count(&self.quinn.stats().frame_rx);
-        let heard = frames != std::mem::replace(&mut self.frames, frames);
-        self.unanswered |= heard;
-        heard
+        let stats = self.quinn.stats();
+        let frames = frame_count(&stats.frame_rx);
+        if self.phase == Phase::Up {
+            self.answers.on_heard(frames, &stats);
+        }
+        frames != std::mem::replace(&mut self.frames, frames)
     }
 
     /// Fills `buf` with the next datagrams, at most so many.
@@ -282,24 +281,8 @@ impl Conn {
         datagrams_max: usize,
         buf: &mut Vec<u8>,
     ) -> Option<quinn_proto::Transmit> {
-        let mut transmit = self.quinn.poll_transmit(now, datagrams_max, buf);
-        if transmit.is_none() && self.owes_answer(now) {
-            self.unanswered = false;
-            transmit =
-                valve::past_window(&mut self.quinn, |quinn| quinn.poll_transmit(now, 1, buf))
-                    .flatten();
-        }
-        if transmit.is_some() {
-            self.sent_at = Some(now);
-            self.unanswered = false;
-        }
-        transmit
-    }
-
-    /// Whether the peer was heard, and hears nothing because of a full congestion window.
-    fn owes_answer(&self, now: Instant) -> bool {
-        let is_due = |at| now.saturating_duration_since(at) >= valve::ANSWER_DUE;
-        self.unanswered && self.phase == Phase::Up && self.sent_at.is_some_and(is_due)
+        self.answers
+            .transmit(&mut self.quinn, now, datagrams_max, buf)
     }
 
     fn down_cause(&self, reason: ConnectionError) -> DownCause {

@@ -189,7 +189,8 @@ fn silence(scenario: &Scenario) -> Duration {
         | FaultKind::ClockJump { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_) => Duration::ZERO,
+        | FaultKind::Poke(_)
+        | FaultKind::Meddle(_) => Duration::ZERO,
     });
     lengths.sum()
 }
@@ -221,7 +222,8 @@ fn may_end_session(fault: &Fault) -> bool {
         | FaultKind::ClockJump { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_) => false,
+        | FaultKind::Poke(_)
+        | FaultKind::Meddle(_) => false,
     }
 }
 
@@ -278,7 +280,8 @@ fn is_cut(scenario: &Scenario, index: usize) -> bool {
         | FaultKind::ClockJump { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_) => false,
+        | FaultKind::Poke(_)
+        | FaultKind::Meddle(_) => false,
     })
 }
 
@@ -302,7 +305,8 @@ fn may_kill(fault: &Fault, index: usize) -> bool {
         FaultKind::Rebind { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_) => false,
+        | FaultKind::Poke(_)
+        | FaultKind::Meddle(_) => false,
     }
 }
 
@@ -445,7 +449,8 @@ pub fn duration(fault: &FaultKind) -> Duration {
         | FaultKind::ClockJump { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_) => Duration::ZERO,
+        | FaultKind::Poke(_)
+        | FaultKind::Meddle(_) => Duration::ZERO,
     }
 }
 
@@ -483,6 +488,8 @@ pub const fn expected_cells() -> &'static [(&'static str, Ending)] {
         ("add-again", Degraded),
         ("poke", Complete),
         ("poke", Degraded),
+        ("meddle", Complete),
+        ("meddle", Degraded),
         ("loss", Complete),
         ("loss", Degraded),
         ("burst", Complete),

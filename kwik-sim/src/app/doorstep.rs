@@ -57,8 +57,9 @@ pub fn everything(endpoint: &mut Endpoint, moment: Moment, ordinal: u64) {
 /// another version, and one of ours that cannot be opened.
 fn nonsense(ordinal: u64) -> [Vec<u8>; 6] {
     let noise = |len: u64| {
-        let byte = |i: u64| (ordinal + i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
-        (0..len).map(|i| byte(i) as u8).collect::<Vec<u8>>()
+        let mixed = |i: u64| (ordinal + i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let byte = |i: u64| mixed(i).to_be_bytes()[0];
+        (0..len).map(byte).collect::<Vec<u8>>()
     };
     let initial = |version: u8| {
         // A long header, the version, a connection id of eight bytes for us and none for them.

@@ -54,7 +54,11 @@ pub fn connect_and_close(endpoint: &mut Endpoint, moment: Moment, own: SocketAdd
     let now = moment.now;
     let nobody = SocketAddr::from(([192, 0, 2, 77], 443));
     let target = DialTarget {
-        addr: if ordinal % 2 == 0 { own } else { nobody },
+        addr: if ordinal.is_multiple_of(2) {
+            own
+        } else {
+            nobody
+        },
         server_name: SERVER_NAME.to_owned(),
         pin: [0; 32],
     };

@@ -211,7 +211,6 @@ fn a_stream_that_was_not_shown_has_no_name_yet_and_is_not_ended_by_guesses() {
     HandPrimary::final_size(&mut world, stream, 100);
     world.settle();
     assert!(world.is_whole(stream, 100));
-    world.client(|c, cx| c.session.finish(stream, cx.carriers).expect("open"));
 }
 
 /// The first stream of a connection is the control carrier [CTL-1], and a session that has not begun

@@ -136,7 +136,8 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// The target cannot be connected to at all; there is no session then.
+    /// [`ConnectError::ServerName`] or [`ConnectError::Address`] if the target cannot be connected to at
+    /// all; there is no session then. What else goes wrong, the session's end tells.
     pub fn connect(&mut self, now: Now, target: DialTarget) -> Result<SessionHandle, ConnectError> {
         self.set_now(now);
         Quic::check_target(&target)?;
@@ -260,7 +261,8 @@ impl Endpoint {
         }
     }
 
-    /// Closes a session at once, with an error code for the peer. What is in flight is lost.
+    /// Closes a session at once, with an error code for the peer. What is in flight is lost. One that
+    /// is closed or forgotten stays as it is.
     pub fn close(&mut self, now: Now, session: SessionHandle, code: u64) {
         self.set_now(now);
         self.close_session(session, code);

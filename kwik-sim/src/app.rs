@@ -7,14 +7,19 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod doorstep;
 pub mod hostile;
+pub mod meddle;
+mod past;
 pub mod poke;
 mod primary;
 mod reader;
 mod secondary;
 mod source;
+pub mod stale;
 
 pub use hostile::{Consequence, Hostility};
+pub use past::Past;
 pub use primary::{Delivery, Loss, Primary, PrimarySpec};
 pub use reader::{Ask, Pace, Reader, ReaderSpec, StreamRead};
 pub use secondary::{Conduct, Secondary, SecondarySpec};

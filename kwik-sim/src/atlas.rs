@@ -182,23 +182,17 @@ fn is_shallow(link: &LinkSpec) -> bool {
 
 /// How long the client may hear nobody, if all that lasts comes one after the other.
 fn absence(scenario: &Scenario) -> Duration {
-    let lengths = scenario.faults.iter().map(|fault| match fault.what {
-        FaultKind::Outage { lasts }
+    let lengths = scenario.faults.iter().map(|fault| {
+        if let FaultKind::Outage { lasts }
         | FaultKind::Pause {
             who: Who::Client,
             lasts,
-        } => lasts,
-        FaultKind::Crash(_)
-        | FaultKind::Restart { .. }
-        | FaultKind::Pause { .. }
-        | FaultKind::Cut { .. }
-        | FaultKind::Storm { .. }
-        | FaultKind::BlackHole { .. }
-        | FaultKind::Rebind { .. }
-        | FaultKind::ClockJump { .. }
-        | FaultKind::Retire(_)
-        | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_) => Duration::ZERO,
+        } = fault.what
+        {
+            lasts
+        } else {
+            Duration::ZERO
+        }
     });
     lengths.sum()
 }
@@ -233,7 +227,8 @@ fn silence(scenario: &Scenario) -> Duration {
         | FaultKind::ClockJump { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_) => Duration::ZERO,
+        | FaultKind::Poke(_)
+        | FaultKind::Meddle(_) => Duration::ZERO,
     });
     lengths.sum()
 }
@@ -256,7 +251,8 @@ fn may_end_session(fault: &Fault) -> bool {
         | FaultKind::ClockJump { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_) => false,
+        | FaultKind::Poke(_)
+        | FaultKind::Meddle(_) => false,
     }
 }
 
@@ -312,7 +308,8 @@ fn is_cut(scenario: &Scenario, index: usize) -> bool {
         | FaultKind::ClockJump { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_) => false,
+        | FaultKind::Poke(_)
+        | FaultKind::Meddle(_) => false,
     })
 }
 
@@ -332,7 +329,8 @@ fn may_kill(fault: &Fault, index: usize) -> bool {
         | FaultKind::Rebind { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_) => false,
+        | FaultKind::Poke(_)
+        | FaultKind::Meddle(_) => false,
     }
 }
 
@@ -481,7 +479,8 @@ pub fn duration(fault: &FaultKind) -> Duration {
         | FaultKind::ClockJump { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_) => Duration::ZERO,
+        | FaultKind::Poke(_)
+        | FaultKind::Meddle(_) => Duration::ZERO,
     }
 }
 
@@ -519,6 +518,8 @@ pub const fn expected_cells() -> &'static [(&'static str, Ending)] {
         ("add-again", Degraded),
         ("poke", Complete),
         ("poke", Degraded),
+        ("meddle", Complete),
+        ("meddle", Degraded),
         ("loss", Complete),
         ("loss", Degraded),
         ("burst", Complete),

@@ -5,7 +5,7 @@
 //! another host.
 
 use std::any::Any;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use kwik_core::endpoint::{Datagram, Endpoint, ServerIdentity, Transmit};
 use kwik_core::event::{Deadline, DeadlineCause, Event};
 use kwik_core::ids::SessionHandle;
 
-use crate::app::poke;
+use crate::app::{Past, doorstep, meddle, poke, stale};
 use crate::clock::{Clock, Moment};
 use crate::crypto::CryptoMode;
 
@@ -92,6 +92,10 @@ pub trait App: Any {
     fn on_alarm(&mut self, host: &mut Hosted<'_>) {
         let _ = host;
     }
+    /// Adds to the record of a session what the application itself has ended.
+    fn tell_past(&self, session: SessionHandle, past: &mut Past) {
+        let _ = (session, past);
+    }
 }
 
 /// What an application acts on.
@@ -112,8 +116,10 @@ pub struct KwikNode {
     expiries: u32,
     expired_at: Duration,
     has_endless_events: bool,
-    /// Every session that there ever was.
-    sessions: BTreeSet<SessionHandle>,
+    /// Every session that there ever was, and what is over in it as far as events tell.
+    sessions: BTreeMap<SessionHandle, Past>,
+    /// The address of the host, as it knows it.
+    addr: SocketAddr,
 }
 
 impl fmt::Debug for KwikNode {
@@ -146,7 +152,8 @@ impl KwikNode {
                 expiries: 0,
                 expired_at: Duration::ZERO,
                 has_endless_events: false,
-                sessions: BTreeSet::new(),
+                sessions: BTreeMap::new(),
+                addr: birth.addr,
             })
         })
     }
@@ -174,11 +181,37 @@ impl KwikNode {
         (app, Hosted { moment, endpoint })
     }
 
-    /// Makes calls on every session that there ever was that an application has no business to make.
+    /// The endpoint, to act as if there were another application.
+    pub fn hosted(&mut self, moment: Moment) -> Hosted<'_> {
+        let endpoint = &mut self.endpoint;
+        Hosted { moment, endpoint }
+    }
+
+    /// Makes calls that an application has no business to make: on every session that there ever was,
+    /// with names that nothing has and with those of what is over, and on the endpoint.
     pub fn poke(&mut self, moment: Moment, ordinal: u64) {
-        for &session in &self.sessions {
+        for (session, past) in self.pasts() {
             poke::everything(&mut self.endpoint, moment, session, ordinal);
+            stale::everything(&mut self.endpoint, moment, session, &past);
         }
+        doorstep::everything(&mut self.endpoint, moment, ordinal);
+    }
+
+    /// Makes calls that are allowed and that nobody expects.
+    pub fn meddle(&mut self, moment: Moment, ordinal: u64) {
+        for (session, past) in self.pasts() {
+            meddle::everything(&mut self.endpoint, moment, session, (&past, ordinal));
+        }
+        meddle::connect_and_close(&mut self.endpoint, moment, self.addr, ordinal);
+    }
+
+    /// What is over in every session that there ever was.
+    fn pasts(&self) -> Vec<(SessionHandle, Past)> {
+        let mut pasts: Vec<_> = self.sessions.clone().into_iter().collect();
+        for (session, past) in &mut pasts {
+            self.app.tell_past(*session, past);
+        }
+        pasts
     }
 
     /// When the endpoint wants to be called again.
@@ -227,7 +260,8 @@ impl Node for KwikNode {
                 return;
             };
             self.expiries = 0;
-            self.sessions.insert(event.session);
+            let past = self.sessions.entry(event.session).or_default();
+            past.note(&event.kind);
             self.app.on_event(&mut host, event);
         }
         self.has_endless_events = true;

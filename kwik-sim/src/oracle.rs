@@ -19,7 +19,7 @@
 //! | I12 | credit does not deadlock: a transfer that stands still is one that I8 catches | [`trial`](crate::trial) |
 //! | I13 | at one instant there is an end to what happens | [`world`](crate::world) |
 //! | I14 | a deadline that was served is over | [`world`](crate::world) |
-//! | I15 | every call in every state returns, and changes nothing if it must not | [`poke`](crate::app::poke) |
+//! | I15 | every call in every state returns, and changes nothing if it must not | [`poke`](crate::app::poke), [`stale`](crate::app::stale), [`doorstep`](crate::app::doorstep) |
 
 use kwik_core::error::{CloseReason, code};
 use kwik_core::ranges::RangeSet;

@@ -220,6 +220,9 @@ pub enum FaultKind {
     AddAgain(usize),
     /// An application makes calls that it has no business to make, in whatever state things are.
     Poke(Who),
+    /// An application makes calls that are allowed and that nobody expects: it gives up grants, opens
+    /// streams and sessions for nothing, and the like.
+    Meddle(Who),
 }
 
 impl Scenario {
@@ -339,6 +342,7 @@ impl FaultKind {
             Self::Retire(_) => "retire",
             Self::AddAgain(_) => "add-again",
             Self::Poke(_) => "poke",
+            Self::Meddle(_) => "meddle",
         }
     }
 }

@@ -133,6 +133,7 @@ pub fn kind(kind: &FaultKind) -> String {
         FaultKind::Retire(index) => format!("primary retires secondary {index}"),
         FaultKind::AddAgain(index) => format!("primary names secondary {index} again"),
         FaultKind::Poke(who) => format!("application of {who} makes improper calls"),
+        FaultKind::Meddle(who) => format!("application of {who} makes unexpected calls"),
     }
 }
 
@@ -151,7 +152,8 @@ pub const fn lasts(kind: &FaultKind) -> Option<Duration> {
         | FaultKind::ClockJump { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_) => None,
+        | FaultKind::Poke(_)
+        | FaultKind::Meddle(_) => None,
     }
 }
 
@@ -164,6 +166,7 @@ pub const fn subject(kind: &FaultKind) -> Who {
         | FaultKind::Pause { who, .. }
         | FaultKind::ClockJump { who, .. }
         | FaultKind::Poke(who)
+        | FaultKind::Meddle(who)
         | FaultKind::Cut { server: who, .. }
         | FaultKind::Storm { server: who, .. }
         | FaultKind::BlackHole { server: who, .. } => *who,

@@ -40,7 +40,7 @@ impl<'a> Client<'a> {
     }
 
     /// Opens a stream. The peer learns of it with the first byte or the end. `None`: the peer allows
-    /// no more for now; `StreamEvent::Available` follows.
+    /// no more for now, or the session has not begun; `StreamEvent::Available` follows.
     ///
     /// # Errors
     ///
@@ -59,7 +59,9 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     ///
-    /// The peer wants no more, the session has ended, or the stream is not open for sending.
+    /// [`StreamError::SessionLost`]; [`Misuse::UnknownStream`]; [`Misuse::Finished`] after
+    /// [`Self::finish`] or [`Self::reset`], or once the peer wants no more, of which the first call
+    /// may tell [`StreamError::Stopped`]. Nothing is taken then.
     pub fn write(&mut self, stream: StreamId, data: &mut Bytes) -> Result<usize, StreamError> {
         self.session.write(stream, data, &mut self.carriers)
     }
@@ -87,7 +89,8 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     ///
-    /// The sending half has ended, or there is no such stream.
+    /// [`Misuse::Closed`]; [`Misuse::UnknownStream`]; [`Misuse::Finished`] if the sending half has ended
+    /// already: it was reset, the peer has all of it, or wants no more of it.
     pub fn reset(&mut self, stream: StreamId, code: u64) -> Result<(), Misuse> {
         self.session.reset(stream, code, &mut self.carriers)
     }
@@ -100,8 +103,9 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     ///
-    /// The peer reset the stream, nobody supplied a range of it, the session has ended, or the stream
-    /// is not open for reading.
+    /// [`StreamError::Reset`]; [`StreamError::Hole`] if nobody supplied a range of it;
+    /// [`StreamError::SessionLost`]; [`Misuse::UnknownStream`], also once its end or its reset was read,
+    /// and after [`Self::stop`].
     pub fn read(
         &mut self,
         stream: StreamId,
@@ -119,7 +123,9 @@ impl<'a> Client<'a> {
     ///
     /// # Errors
     ///
-    /// The receiving half has ended, or there is no such stream.
+    /// [`Misuse::UnknownStream`], also if the receiving half has ended: its end or its reset was read, or
+    /// it was stopped before; [`Misuse::Closed`] if the session has ended and nothing is left to read
+    /// of the stream.
     pub fn stop(&mut self, stream: StreamId, code: u64) -> Result<(), Misuse> {
         let cx = &mut Cx {
             now: self.now,
@@ -141,7 +147,7 @@ impl<'a> Client<'a> {
     }
 
     /// Closes the session at once, with an error code for the peer. What is in flight, or not read, is
-    /// lost.
+    /// lost. Of a session that has ended, no more than what was left to read.
     pub fn close(&mut self, code: u64) {
         self.session.close(code);
     }

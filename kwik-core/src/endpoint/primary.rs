@@ -51,7 +51,8 @@ impl<'a> Primary<'a> {
         self.client_addr
     }
 
-    /// Closes the session at once, with an error code for the client. What is in flight is lost.
+    /// Closes the session at once, with an error code for the client. What is in flight is lost. A
+    /// session that has ended stays as it is.
     pub fn close(&mut self, code: u64) {
         self.session.close(self.now, code, &mut self.carriers);
     }
@@ -74,12 +75,15 @@ impl Primary<'_> {
     }
 
     /// Takes bytes off the front of `data` and sends them at the stream's cursor; returns how many.
-    /// If `data` is not empty afterwards, `StreamEvent::Writable` follows.
+    /// If `data` is not empty afterwards, `StreamEvent::Writable` follows, and until the rest was taken
+    /// the cursor cannot be moved; a call without data gives the rest up.
     ///
     /// # Errors
     ///
-    /// The client wants no more, the bytes would enter a range that is granted, the session has
-    /// ended, or the stream is not open for sending.
+    /// [`StreamError::SessionLost`]; [`StreamError::Stopped`] if the client wants no more;
+    /// [`Misuse::UnknownStream`]; [`Misuse::Finished`] after [`Self::finish`] or [`Self::reset`];
+    /// [`Misuse::RangeTaken`] if the cursor is at a range that is granted or planned;
+    /// [`Misuse::BadRange`] past the last offset that there is. Nothing is taken then.
     pub fn write(&mut self, stream: StreamId, data: &mut Bytes) -> Result<usize, StreamError> {
         self.session
             .write(self.now, stream, data, &mut self.carriers)
@@ -109,7 +113,8 @@ impl Primary<'_> {
     ///
     /// # Errors
     ///
-    /// The sending half has ended, or there is no such stream.
+    /// [`Misuse::Closed`]; [`Misuse::UnknownStream`]; [`Misuse::Finished`] if the sending half has ended
+    /// already: it was reset, the client has all of it, or wants no more of it.
     pub fn reset(&mut self, stream: StreamId, code: u64) -> Result<(), Misuse> {
         self.session
             .reset(self.now, stream, code, &mut self.carriers)
@@ -120,7 +125,8 @@ impl Primary<'_> {
     ///
     /// # Errors
     ///
-    /// The client reset the stream, the session has ended, or the stream is not open for reading.
+    /// [`StreamError::Reset`]; [`StreamError::SessionLost`]; [`Misuse::UnknownStream`], also after
+    /// [`Self::stop`]. An end or a reset that was read is told again as long as this end still sends.
     pub fn read(
         &mut self,
         stream: StreamId,
@@ -135,18 +141,21 @@ impl Primary<'_> {
     ///
     /// # Errors
     ///
-    /// The receiving half has ended, or there is no such stream.
+    /// [`Misuse::Closed`]; [`Misuse::UnknownStream`], also if the receiving half has ended: its end or its
+    /// reset was read, or it was stopped before.
     pub fn stop(&mut self, stream: StreamId, code: u64) -> Result<(), Misuse> {
         self.session
             .stop(self.now, stream, code, &mut self.carriers)
     }
 
-    /// Moves the write cursor of a stream, where [`Self::write`] goes on. What lies between is for
-    /// others to write, or for a segment: [`Self::finish`] is refused until somebody has it.
+    /// Moves the write cursor of a stream, where [`Self::write`] goes on: forward or back, but not into
+    /// what was written before the stream was aggregated. What lies between is for others to write, or
+    /// for a segment: [`Self::finish`] is refused until somebody has it.
     ///
     /// # Errors
     ///
-    /// [`Misuse::WriteUnfinished`], [`Misuse::RangeTaken`], [`Misuse::BadRange`], or as [`Self::write`].
+    /// [`Misuse::WriteUnfinished`]; [`Misuse::BadRange`] before the plain end or past the last offset;
+    /// [`Misuse::RangeTaken`] where somebody else is to write; otherwise as [`Self::write`].
     pub fn set_offset(&mut self, stream: StreamId, offset: u64) -> Result<(), StreamError> {
         self.session
             .set_offset(self.now, stream, offset, &mut self.carriers)
@@ -159,8 +168,9 @@ impl Primary<'_> {
     ///
     /// # Errors
     ///
-    /// The offset cannot be used, too many segments are open, the session has ended, or the stream is
-    /// not open for sending.
+    /// [`Misuse::BadRange`] before the plain end of the stream, or from its final size on;
+    /// [`Misuse::Limit`]; [`Misuse::UnknownStream`]; [`Misuse::Finished`] once the sending half has ended;
+    /// [`StreamError::Stopped`]; [`StreamError::SessionLost`].
     pub fn open_segment_at(
         &mut self,
         stream: StreamId,
@@ -175,7 +185,9 @@ impl Primary<'_> {
     ///
     /// # Errors
     ///
-    /// There is no such segment, the client wants no more, or the session has ended.
+    /// [`Misuse::UnknownSegment`], also if it has ended: it was finished, its own range is full, or its
+    /// stream is over; [`Misuse::BadRange`] if the data would go beyond its own range or the final size;
+    /// [`StreamError::Stopped`]; [`StreamError::SessionLost`].
     pub fn write_segment(
         &mut self,
         segment: SegmentId,
@@ -185,11 +197,11 @@ impl Primary<'_> {
             .write_segment(self.now, segment, data, &mut self.carriers)
     }
 
-    /// Ends a run of writes.
+    /// Ends a run of writes. One that has ended already is left as it is.
     ///
     /// # Errors
     ///
-    /// There is no such segment.
+    /// [`Misuse::UnknownSegment`] if there never was one; [`StreamError::SessionLost`].
     pub fn finish_segment(&mut self, segment: SegmentId) -> Result<(), StreamError> {
         self.session
             .finish_segment(self.now, segment, &mut self.carriers)
@@ -202,7 +214,8 @@ impl Primary<'_> {
     ///
     /// # Errors
     ///
-    /// The specification cannot be used, a limit is reached, or there is no master key.
+    /// [`Misuse::Limit`] if the specification cannot be used, or too many orders wait to be sent;
+    /// [`Misuse::NotConfigured`] without a master key; [`Misuse::Closed`].
     pub fn add_path(&mut self, spec: PathSpec) -> Result<PathId, Misuse> {
         self.session.add_path(self.now, spec, &mut self.carriers)
     }
@@ -211,7 +224,8 @@ impl Primary<'_> {
     ///
     /// # Errors
     ///
-    /// [`Misuse::UnknownPath`].
+    /// [`Misuse::UnknownPath`], also if it was retired before, and for the primary's own;
+    /// [`Misuse::Closed`].
     pub fn retire_path(&mut self, path: PathId) -> Result<(), Misuse> {
         self.session.retire_path(self.now, path, &mut self.carriers)
     }
@@ -224,11 +238,16 @@ impl Primary<'_> {
 
     /// Has a secondary write a range of a stream; `command` tells it what, and nobody else. A range
     /// that begins at the cursor moves the cursor to its end. `GrantDone` follows, or `GrantLost`: what
-    /// is missing then is this end's to write or to grant again.
+    /// is missing then is this end's to write or to grant again. What was written already may be
+    /// granted all the same: copies are read once.
     ///
     /// # Errors
     ///
-    /// The range or the path cannot be used, a limit is reached, or the session has ended.
+    /// [`Misuse::BadRange`] if the range is empty, begins before the plain end or goes beyond the final
+    /// size; [`Misuse::RangeTaken`] if some of it is granted or planned; [`Misuse::WriteUnfinished`] if
+    /// the cursor is in it; [`Misuse::UnknownPath`], also if the path has ended or was retired;
+    /// [`Misuse::Limit`]; [`Misuse::UnknownStream`]; [`Misuse::Finished`] once the sending half has ended;
+    /// [`StreamError::Stopped`]; [`StreamError::SessionLost`].
     pub fn delegate(
         &mut self,
         stream: StreamId,
@@ -240,11 +259,12 @@ impl Primary<'_> {
             .delegate(self.now, stream, range, path, command, &mut self.carriers)
     }
 
-    /// Takes a grant back. Its final status follows all the same.
+    /// Takes a grant back. Its final status follows all the same; until then it may be taken back again,
+    /// which changes nothing.
     ///
     /// # Errors
     ///
-    /// [`Misuse::UnknownGrant`].
+    /// [`Misuse::UnknownGrant`], also once it has its final status; [`Misuse::Closed`].
     pub fn revoke(&mut self, grant: GrantId) -> Result<(), Misuse> {
         self.session.revoke(self.now, grant, &mut self.carriers)
     }
@@ -255,7 +275,7 @@ impl Primary<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Self::delegate`].
+    /// As [`Self::delegate`], and [`Misuse::Finished`] for a place in a stream after [`Self::finish`].
     pub fn send_raw(
         &mut self,
         path: PathId,
@@ -271,7 +291,7 @@ impl Primary<'_> {
     ///
     /// # Errors
     ///
-    /// The range cannot be used, a limit is reached, or the session has ended.
+    /// As [`Self::delegate`], but for the path.
     pub fn plan(
         &mut self,
         stream: StreamId,

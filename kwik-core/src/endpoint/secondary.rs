@@ -29,7 +29,8 @@ impl<'a> Secondary<'a> {
     ///
     /// # Errors
     ///
-    /// There is no such grant, or it has an open segment.
+    /// [`Misuse::UnknownGrant`], also if the grant or the session has ended; [`Misuse::Limit`] if it has an
+    /// open segment.
     pub fn open_segment(&mut self, grant: GrantId) -> Result<SegmentId, StreamError> {
         self.session.open_segment(grant)
     }
@@ -38,7 +39,8 @@ impl<'a> Secondary<'a> {
     ///
     /// # Errors
     ///
-    /// No grant covers the offset, or the one that does has an open segment.
+    /// [`Misuse::BadRange`] if no grant covers the offset, or the session has ended; [`Misuse::Limit`] if
+    /// the grant that does has an open segment.
     pub fn open_segment_at(
         &mut self,
         remote_stream_id: StreamId,
@@ -52,8 +54,9 @@ impl<'a> Secondary<'a> {
     ///
     /// # Errors
     ///
-    /// The grant is over, the data would leave it, the client wants no more, or the session has
-    /// ended.
+    /// [`StreamError::Stopped`] if the grant is over or the client wants no more;
+    /// [`Misuse::BadRange`] if the data would leave the grant; [`Misuse::UnknownSegment`], also if it was
+    /// finished or the session has ended. Nothing is taken then.
     pub fn write_segment(
         &mut self,
         segment: SegmentId,
@@ -67,30 +70,33 @@ impl<'a> Secondary<'a> {
     ///
     /// # Errors
     ///
-    /// There is no such segment.
+    /// [`Misuse::UnknownSegment`], also if it was finished before or the session has ended.
     pub fn finish_segment(&mut self, segment: SegmentId) -> Result<(), StreamError> {
         self.session.finish_segment(segment, &mut self.carriers)
     }
 
-    /// Nothing more is written for a grant. Implied once the whole of a fixed range was written.
+    /// Nothing more is written for a grant. Implied once the whole of a fixed range was written. One that
+    /// has ended, perhaps a moment ago by a revocation, is left as it is.
     ///
     /// # Errors
     ///
-    /// There is no such grant.
+    /// [`Misuse::UnknownGrant`] if there never was one.
     pub fn finish_grant(&mut self, grant: GrantId) -> Result<(), Misuse> {
         self.session.finish_grant(grant, &mut self.carriers)
     }
 
-    /// Nothing is written for a grant; `code` is the application's own.
+    /// Nothing is written for a grant; `code` is the application's own. One that was begun is finished
+    /// instead, as by [`Self::finish_grant`]; one that has ended is left as it is.
     ///
     /// # Errors
     ///
-    /// There is no such grant.
+    /// [`Misuse::UnknownGrant`] if there never was one.
     pub fn refuse_grant(&mut self, grant: GrantId, code: u64) -> Result<(), Misuse> {
         self.session.refuse_grant(grant, code, &mut self.carriers)
     }
 
-    /// Closes the session at once, with an error code for the client. What is in flight is lost.
+    /// Closes the session at once, with an error code for the client. What is in flight is lost. A
+    /// session that has ended stays as it is.
     pub fn close(&mut self, code: u64) {
         self.session.close(code);
     }

@@ -357,6 +357,8 @@ impl ClientSession {
         tracing::info!(%session, "session established");
         self.primary.dial = None;
         self.events.push_front(ClientEvent::Connected);
+        // It may have asked before.
+        self.on_stream_credit();
         Ok(())
     }
 

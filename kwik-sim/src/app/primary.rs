@@ -15,6 +15,7 @@ use kwik_core::ranges::RangeSet;
 use kwik_core::wire::LostReason;
 
 use self::session::Session;
+use super::Past;
 use crate::content::Content;
 use crate::host::{App, Hosted};
 
@@ -345,6 +346,14 @@ impl App for Primary {
                 self.sessions.remove(&handle);
                 self.closed.push(reason);
             }
+        }
+    }
+
+    fn tell_past(&self, handle: SessionHandle, past: &mut Past) {
+        if let Some(session) = self.sessions.get(&handle) {
+            past.sent.extend(&session.past.sent);
+            past.read.extend(&session.past.read);
+            past.segments.extend(&session.past.segments);
         }
     }
 }

@@ -12,7 +12,7 @@ use kwik_core::ids::{ByteRange, SessionHandle, StreamId};
 use kwik_core::ranges::RangeSet;
 use serde::{Deserialize, Serialize};
 
-use super::{AnswerOn, Request};
+use super::{AnswerOn, Past, Request};
 use crate::content::Content;
 use crate::host::{App, Hosted};
 
@@ -464,9 +464,14 @@ impl App for Reader {
     }
 
     fn on_event(&mut self, host: &mut Hosted<'_>, event: Event) {
+        // Somebody else may begin sessions too.
+        let is_own = self.session == Some(event.session);
         let EventKind::Client(event) = event.kind else {
             return;
         };
+        if !is_own {
+            return;
+        }
         let time = host.moment.time;
         match event {
             ClientEvent::Connected => {
@@ -493,6 +498,20 @@ impl App for Reader {
         for stream in due {
             self.read(host, stream);
         }
+    }
+
+    fn tell_past(&self, session: SessionHandle, past: &mut Past) {
+        if self.session != Some(session) {
+            return;
+        }
+        let ended = |(&stream, reading): (&StreamId, &Reading)| {
+            reading.read.ended_at.is_some().then_some(stream)
+        };
+        past.read.extend(self.streams.iter().filter_map(ended));
+        // What the primary opened is left open.
+        let asked =
+            |stream: &&StreamId| !stream.is_server_opened() && !self.pending.contains_key(stream);
+        past.sent.extend(self.streams.keys().filter(asked));
     }
 }
 

@@ -10,8 +10,8 @@ use kwik_core::ranges::RangeSet;
 use kwik_core::wire::Extent;
 use serde::{Deserialize, Serialize};
 
-use super::Hostility;
 use super::source::{Pumped, Source};
+use super::{Hostility, Past};
 use crate::content::Content;
 use crate::host::{App, Hosted};
 
@@ -83,6 +83,8 @@ impl Default for Conduct {
 pub struct Secondary {
     spec: SecondarySpec,
     sessions: BTreeMap<SessionHandle, BTreeMap<GrantId, Work>>,
+    /// What it has finished in each of them.
+    pasts: BTreeMap<SessionHandle, Past>,
     grants: u64,
     granted_bytes: u64,
     granted: BTreeMap<StreamId, RangeSet>,
@@ -112,6 +114,7 @@ impl Secondary {
         Self {
             spec,
             sessions: BTreeMap::new(),
+            pasts: BTreeMap::new(),
             grants: 0,
             granted_bytes: 0,
             granted: BTreeMap::new(),
@@ -263,8 +266,13 @@ impl Secondary {
             true => Ok(secondary.finish_grant(grant)?),
             false => Ok(()),
         });
-        if let Err(error) = ended {
-            self.errors.push(error);
+        match ended {
+            Ok(()) => {
+                let past = self.pasts.entry(session).or_default();
+                past.segments.insert(segment);
+                past.grants.insert(grant);
+            }
+            Err(error) => self.errors.push(error),
         }
     }
 
@@ -355,6 +363,13 @@ impl App for Secondary {
                 self.sessions.remove(&session);
                 self.closed.push(reason);
             }
+        }
+    }
+
+    fn tell_past(&self, session: SessionHandle, past: &mut Past) {
+        if let Some(own) = self.pasts.get(&session) {
+            past.segments.extend(&own.segments);
+            past.grants.extend(&own.grants);
         }
     }
 }

@@ -7,7 +7,7 @@ impl FaultKind {
     #[must_use]
     pub const fn who(&self) -> Option<Who> {
         Some(match *self {
-            Self::Crash(who) | Self::Poke(who) => who,
+            Self::Crash(who) | Self::Poke(who) | Self::Meddle(who) => who,
             Self::Restart { who, .. } | Self::Pause { who, .. } | Self::ClockJump { who, .. } => {
                 who
             }
@@ -22,7 +22,7 @@ impl FaultKind {
     /// Makes it befall another secondary, if it befalls one.
     pub(crate) const fn set_secondary(&mut self, other: usize) {
         match self {
-            Self::Crash(who) | Self::Poke(who) => who.set_secondary(other),
+            Self::Crash(who) | Self::Poke(who) | Self::Meddle(who) => who.set_secondary(other),
             Self::Restart { who, .. } | Self::Pause { who, .. } | Self::ClockJump { who, .. } => {
                 who.set_secondary(other);
             }
@@ -48,7 +48,8 @@ impl FaultKind {
             | Self::Outage { .. }
             | Self::Rebind { .. }
             | Self::ClockJump { .. }
-            | Self::Poke(_) => false,
+            | Self::Poke(_)
+            | Self::Meddle(_) => false,
         }
     }
 }

@@ -144,7 +144,8 @@ fn link_mut(scenario: &mut Scenario, index: usize) -> Option<&mut LinkSpec> {
         | FaultKind::ClockJump { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_) => None,
+        | FaultKind::Poke(_)
+        | FaultKind::Meddle(_) => None,
     });
     of_servers.chain(of_storms).nth(index)
 }
@@ -298,7 +299,8 @@ fn with_shorter_faults(scenario: &Scenario, index: usize) -> Option<Scenario> {
         | FaultKind::ClockJump { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_) => {}
+        | FaultKind::Poke(_)
+        | FaultKind::Meddle(_) => {}
     }
     Some(smaller)
 }

@@ -11,6 +11,7 @@ use kwik_core::ids::PathId;
 
 use crate::app::{Ask, Conduct, Pace, Primary};
 use crate::atlas::{self, covers};
+use crate::clock::Moment;
 use crate::host::KwikNode;
 use crate::link::{EcnPolicy, LinkSpec};
 use crate::scenario::{FaultKind, Scenario, Way, When, Who};
@@ -159,7 +160,13 @@ impl Weather {
             FaultKind::AddAgain(index) => add_again(stage, *index),
             FaultKind::Poke(who) => {
                 self.pokes += 1;
-                poke_at(stage, *who, self.pokes);
+                let ordinal = self.pokes;
+                call_at(stage, *who, |node, moment| node.poke(moment, ordinal));
+            }
+            FaultKind::Meddle(who) => {
+                self.pokes += 1;
+                let ordinal = self.pokes;
+                call_at(stage, *who, |node, moment| node.meddle(moment, ordinal));
             }
             FaultKind::Pause { .. }
             | FaultKind::Cut { .. }
@@ -304,7 +311,7 @@ fn add_again(stage: &mut Stage, index: usize) {
         });
 }
 
-fn poke_at(stage: &mut Stage, who: Who, ordinal: u64) {
+fn call_at(stage: &mut Stage, who: Who, call: impl FnOnce(&mut KwikNode, Moment)) {
     let Some(host) = host(stage, who).filter(|&host| stage.world.is_up(host)) else {
         return;
     };
@@ -312,7 +319,5 @@ fn poke_at(stage: &mut Stage, who: Who, ordinal: u64) {
     if matches!(who, Who::Secondary(index) if stage.is_hostile(index)) {
         return;
     }
-    stage.world.act(host, |node: &mut KwikNode, moment| {
-        node.poke(moment, ordinal);
-    });
+    stage.world.act(host, call);
 }

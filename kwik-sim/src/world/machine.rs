@@ -119,9 +119,9 @@ impl Machine {
             node.receive(moment, datagram);
         }
         if batch == 0 {
-            if node.wake_at(clock).is_none_or(|at| at > moment.time)
-                && self.wake_at != Some(moment.time)
-            {
+            // It may have been woken while it was paused.
+            let is_woken = self.wake_at.is_some_and(|at| at <= moment.time);
+            if node.wake_at(clock).is_none_or(|at| at > moment.time) && !is_woken {
                 return Round::Idle;
             }
             self.wake_at = None;

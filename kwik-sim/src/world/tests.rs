@@ -196,3 +196,19 @@ fn times_are_rounded_up_to_the_quantum() {
     assert_eq!(round_up(nanos(200_000), quantum), quantum);
     assert_eq!(round_up(nanos(200_001), quantum), 2 * quantum);
 }
+
+/// What it was woken for is still to be done when its pause is over.
+#[test]
+fn a_host_that_was_woken_in_its_pause_takes_its_turn_behind_it() {
+    let mut world = World::new(1);
+    let host = world.add_host(Box::new(|_: &Birth| Box::new(Toy::default())));
+    world.run_for(MS);
+    let turns = world.node::<Toy>(host).turns;
+    world.set_paused(host, true);
+    world.act(host, |_: &mut Toy, _| ());
+    world.run_for(MS);
+    assert_eq!(world.node::<Toy>(host).turns, turns);
+    world.set_paused(host, false);
+    world.run_for(MS);
+    assert_eq!(world.node::<Toy>(host).turns, turns + 1);
+}

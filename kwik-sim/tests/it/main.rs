@@ -2,6 +2,8 @@
 
 mod amplification;
 mod api;
+mod calls;
+mod calls_by_hand;
 mod damage;
 mod determinism;
 mod faults;

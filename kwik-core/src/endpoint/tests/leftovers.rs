@@ -3,6 +3,7 @@
 use super::stage::{CLIENT, PRIMARY, SESSION, Stage};
 use super::*;
 use crate::carrier::ReadState;
+use crate::error::Misuse;
 
 /// Reads what there is, and how it goes on.
 fn read(stage: &mut Stage, stream: StreamId) -> (Vec<u8>, Result<ReadState, StreamError>) {
@@ -78,4 +79,19 @@ fn what_had_arrived_is_not_kept_for_ever() {
     stage.endpoint(CLIENT).close(now, SESSION, code::NO_ERROR);
     stage.run(Duration::from_millis(1));
     assert_eq!(stage.endpoint(CLIENT).sessions(), 0);
+}
+
+/// What a session has ended with cannot be changed any more; what is left of it is for readers alone.
+#[test]
+fn a_session_that_is_lost_takes_no_reset_and_no_stop_but_of_what_is_left() {
+    let (mut stage, [ended, _]) = lost();
+    let now = stage.wire.now();
+    let mut client = stage.endpoint(CLIENT).client(now, SESSION).expect("kept");
+    assert_eq!(client.reset(ended, 1), Err(Misuse::Closed));
+    assert_eq!(client.stop(ended, 1), Ok(()), "it was left");
+    assert_eq!(client.stop(ended, 1), Err(Misuse::Closed));
+    assert_eq!(client.stop(StreamId(77), 1), Err(Misuse::Closed));
+    let (bytes, state) = read(&mut stage, ended);
+    assert!(bytes.is_empty());
+    assert!(matches!(state, Err(StreamError::SessionLost(_))));
 }

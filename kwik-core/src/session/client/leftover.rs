@@ -47,8 +47,9 @@ impl Leftovers {
         self.streams.is_empty()
     }
 
-    pub(super) fn forget(&mut self, stream: StreamId) {
-        self.streams.remove(&stream);
+    /// Drops what is left of a stream; whether there was anything.
+    pub(super) fn forget(&mut self, stream: StreamId) -> bool {
+        self.streams.remove(&stream).is_some()
     }
 
     pub(super) fn forget_all(&mut self) {

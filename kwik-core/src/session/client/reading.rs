@@ -26,10 +26,7 @@ impl ClientSession {
         if self.is_closed() {
             return self.read_leftover(stream, max, sink);
         }
-        let entry = self
-            .streams
-            .get_mut(stream)
-            .ok_or(Misuse::UnknownStream(stream))?;
+        let entry = self.streams.named(stream)?;
         entry.wants_read = false;
         let state = match &mut entry.recv {
             RecvHalf::Plain { .. } => self.read_plain(cx, stream, max, sink)?,
@@ -207,11 +204,13 @@ impl ClientSession {
         stream: StreamId,
         code: u64,
     ) -> Result<(), Misuse> {
-        self.leftovers.forget(stream);
-        let entry = self
-            .streams
-            .get_mut(stream)
-            .ok_or(Misuse::UnknownStream(stream))?;
+        if self.is_closed() {
+            return match self.leftovers.forget(stream) {
+                true => Ok(()),
+                false => Err(Misuse::Closed),
+            };
+        }
+        let entry = self.streams.named(stream)?;
         match &entry.recv {
             RecvHalf::Closing | RecvHalf::Ended => return Err(Misuse::UnknownStream(stream)),
             RecvHalf::Plain { .. } | RecvHalf::Aggregated(_) => {}

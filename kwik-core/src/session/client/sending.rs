@@ -18,10 +18,7 @@ impl ClientSession {
         carriers: &mut dyn Carriers,
     ) -> Result<usize, StreamError> {
         self.check_stream_open()?;
-        let entry = self
-            .streams
-            .get_mut(stream)
-            .ok_or(Misuse::UnknownStream(stream))?;
+        let entry = self.streams.named(stream)?;
         if entry.send != SendHalf::Open {
             return Err(Misuse::Finished(stream).into());
         }
@@ -41,10 +38,7 @@ impl ClientSession {
         carriers: &mut dyn Carriers,
     ) -> Result<(), StreamError> {
         self.check_stream_open()?;
-        let entry = self
-            .streams
-            .get_mut(stream)
-            .ok_or(Misuse::UnknownStream(stream))?;
+        let entry = self.streams.named(stream)?;
         if entry.send != SendHalf::Open {
             return Err(Misuse::Finished(stream).into());
         }
@@ -64,10 +58,8 @@ impl ClientSession {
         code: u64,
         carriers: &mut dyn Carriers,
     ) -> Result<(), Misuse> {
-        let entry = self
-            .streams
-            .get_mut(stream)
-            .ok_or(Misuse::UnknownStream(stream))?;
+        self.check_open()?;
+        let entry = self.streams.named(stream)?;
         if entry.send == SendHalf::Ended {
             return Err(Misuse::Finished(stream));
         }

@@ -76,6 +76,16 @@ impl Streams {
         self.table.get_mut(&stream)
     }
 
+    /// The stream, as the application names it. One of the primary that QUIC has not shown may be
+    /// here already, for its grants; the application cannot know of it [STR-5].
+    pub(super) fn named(&mut self, stream: StreamId) -> Result<&mut ClientStream, Misuse> {
+        let is_shown = !stream.is_server_opened() || stream.index() < self.shown;
+        self.table
+            .get_mut(&stream)
+            .filter(|_| is_shown)
+            .ok_or(Misuse::UnknownStream(stream))
+    }
+
     pub(super) fn aggregated(&self, stream: StreamId) -> Option<&AggregatedRecv> {
         match &self.table.get(&stream)?.recv {
             RecvHalf::Aggregated(recv) => Some(recv),
@@ -216,12 +226,17 @@ impl ClientStream {
 }
 
 impl ClientSession {
-    /// Opens a stream; `None` if the primary gives no credit for one now.
+    /// Opens a stream; `None` if the primary gives no credit for one now, or has not welcomed the
+    /// session: the first stream of its connection is the control carrier [CTL-1].
     pub(crate) fn open_stream(
         &mut self,
         carriers: &mut dyn Carriers,
     ) -> Result<Option<StreamId>, Misuse> {
         self.check_open()?;
+        if self.session_id().is_none() {
+            self.streams.wants_open = true;
+            return Ok(None);
+        }
         match carriers.open_bidi(PathId::PRIMARY) {
             Err(_) => Err(Misuse::Closed),
             Ok(None) => {

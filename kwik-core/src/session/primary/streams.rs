@@ -299,11 +299,12 @@ impl PrimarySession {
     ) -> Result<(), Misuse> {
         self.desk.check_open()?;
         let found = self.streams.get(stream)?;
-        if found.receive == ReceiveHalf::Open {
-            found.receive = ReceiveHalf::Stopped;
-            carriers.stop(found.carrier, code);
-            self.streams.forget_if_over(stream);
+        if found.receive != ReceiveHalf::Open {
+            return Err(Misuse::UnknownStream(stream));
         }
+        found.receive = ReceiveHalf::Stopped;
+        carriers.stop(found.carrier, code);
+        self.streams.forget_if_over(stream);
         Ok(())
     }
 

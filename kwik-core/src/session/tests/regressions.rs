@@ -1,14 +1,16 @@
 //! Faults that this world has found, each pinned by the shortest sequence that shows it.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 
 use super::content::content;
 use super::hand::{HandPrimary, SESSION};
 use super::net::Side;
 use super::world::{CLIENT, Setup, What, span};
-use crate::error::StreamError;
+use crate::error::{Misuse, StreamError};
 use crate::event::{ClientEvent, StreamEvent};
-use crate::ids::{CarrierId, PathId};
+use crate::ids::{CarrierId, PathId, StreamId};
 use crate::plan::{PlanSpec, Spread};
 use crate::wire::{ControlFrame, Welcome};
 
@@ -173,4 +175,59 @@ fn a_rotation_passes_over_a_path_that_is_full_of_other_streams() {
     });
     world.settle();
     assert!(world.is_whole(stream, 200_000));
+}
+
+/// AGGREGATE can come before QUIC has shown its stream [STR-5]. Who guesses the name of that is told
+/// that there is none, and loses nothing by it.
+#[test]
+fn a_stream_that_was_not_shown_has_no_name_yet_and_is_not_ended_by_guesses() {
+    let mut world = scripted().build();
+    let _primary = HandPrimary::welcome(&mut world);
+    let hold = world.hold(PathId::PRIMARY, Side::Client, What::Streams);
+    let stream = HandPrimary::open_stream(&mut world);
+    let carrier = CarrierId {
+        path: PathId::PRIMARY,
+        stream: stream.0,
+    };
+    let plain = content(stream, span(0, 10));
+    world.script(0, |s, cx| s.write(carrier, plain, cx.carriers));
+    HandPrimary::aggregate(&mut world, stream, 10);
+    world.settle();
+    world.client(|c, cx| {
+        let unknown = Misuse::UnknownStream(stream);
+        let session = &mut c.session;
+        let read = session.read(cx, stream, 1, &mut |_| ControlFlow::Continue(()));
+        assert_eq!(read, Err(unknown.clone().into()));
+        assert_eq!(session.stop(cx, stream, 1), Err(unknown.clone()));
+        let written = session.write(stream, &mut Bytes::from_static(b"no"), cx.carriers);
+        assert_eq!(written, Err(unknown.clone().into()));
+        let finished = session.finish(stream, cx.carriers);
+        assert_eq!(finished, Err(unknown.clone().into()));
+        assert_eq!(session.reset(stream, 1, cx.carriers), Err(unknown));
+    });
+    world.lift(hold);
+    world.settle();
+    HandPrimary::segment(&mut world, stream, (10, 100));
+    HandPrimary::final_size(&mut world, stream, 100);
+    world.settle();
+    assert!(world.is_whole(stream, 100));
+}
+
+/// The first stream of a connection is the control carrier [CTL-1], and a session that has not begun
+/// has not ended: who asks for a stream too early is told when to ask again.
+#[test]
+fn a_client_opens_no_stream_before_it_is_welcomed() {
+    let mut world = scripted().build();
+    world.client(|c, cx| assert_eq!(c.session.open_stream(cx.carriers), Ok(None)));
+    world.settle();
+    world.client(|c, cx| assert_eq!(c.session.open_stream(cx.carriers), Ok(None)));
+    let _primary = HandPrimary::welcome(&mut world);
+    world.settle();
+    world.client(|c, cx| {
+        let available = ClientEvent::Stream(StreamEvent::Available);
+        assert_eq!(c.events.first(), Some(&ClientEvent::Connected));
+        assert!(c.events.contains(&available), "{:?}", c.events);
+        let opened = c.session.open_stream(cx.carriers);
+        assert_eq!(opened, Ok(Some(StreamId(4))));
+    });
 }

@@ -15,7 +15,7 @@ use kwik_core::plan::PlanSpec;
 
 use super::{Delivery, PrimarySpec};
 use crate::app::source::{Pumped, Source};
-use crate::app::{AnswerOn, Request};
+use crate::app::{AnswerOn, Past, Request};
 use crate::content::Content;
 
 /// The command in every grant. What is wanted follows from the stream and the range.
@@ -49,6 +49,8 @@ pub(super) struct Session {
     pub(super) by_hand: Vec<(StreamId, u64)>,
     /// Streams that it opened and that were not taken note of.
     pub(super) opened: BTreeSet<StreamId>,
+    /// What it has read, finished and let go of.
+    pub(super) past: Past,
 }
 
 /// An answer that the application shares out.
@@ -75,6 +77,7 @@ impl Session {
             shared: BTreeMap::new(),
             grants: BTreeMap::new(),
             by_hand: Vec::new(),
+            past: Past::default(),
         }
     }
 
@@ -115,6 +118,7 @@ impl Session {
             }
             Err(error) => return Err(error),
         }
+        self.past.read.insert(stream);
         let request = self.requests.remove(&stream).unwrap_or_default();
         let Some(request) = Request::decode(&request) else {
             return Ok(primary.reset(stream, 1)?);
@@ -122,7 +126,7 @@ impl Session {
         match request.answer_on {
             AnswerOn::SameStream => self.answer(primary, spec, stream, request.bytes),
             AnswerOn::OwnStream => {
-                primary.finish(stream)?;
+                self.finish(primary, stream)?;
                 self.unopened.push_back(request);
                 self.open_answers(primary, spec)
             }
@@ -156,7 +160,7 @@ impl Session {
     ) -> Result<(), StreamError> {
         let whole = ByteRange::new(0, size).filter(|range| !range.is_empty());
         match (spec.delivery, whole) {
-            (_, None) => primary.finish(stream),
+            (_, None) => self.finish(primary, stream),
             (Delivery::Plain, Some(_)) => {
                 let source = Source::new(self.content, stream.0, 0, size);
                 self.plain.insert(stream, source);
@@ -165,7 +169,7 @@ impl Session {
             (Delivery::Plan(spread), Some(range)) => {
                 let command = Bytes::from_static(COMMAND);
                 primary.plan(stream, range, PlanSpec { command, spread })?;
-                primary.finish(stream)
+                self.finish(primary, stream)
             }
             (Delivery::ByHand, Some(_)) => {
                 self.by_hand.push((stream, size));
@@ -192,7 +196,18 @@ impl Session {
             return Ok(());
         }
         self.plain.remove(&stream);
-        pumped.and_then(|_| primary.finish(stream))
+        pumped.and_then(|_| self.finish(primary, stream))
+    }
+
+    /// Ends a stream.
+    fn finish(
+        &mut self,
+        primary: &mut endpoint::Primary<'_>,
+        stream: StreamId,
+    ) -> Result<(), StreamError> {
+        primary.finish(stream)?;
+        self.past.sent.insert(stream);
+        Ok(())
     }
 
     /// Begins to write a range of its own.
@@ -220,7 +235,9 @@ impl Session {
             return Ok(());
         }
         self.own.remove(&segment);
-        pumped.and_then(|_| primary.finish_segment(segment))
+        pumped.and_then(|_| primary.finish_segment(segment))?;
+        self.past.segments.insert(segment);
+        Ok(())
     }
 
     /// Gives out ranges, as far as somebody has a hand free.
@@ -318,6 +335,9 @@ impl Session {
             Err(StreamError::Misuse(Misuse::RangeUncovered(_))) => Ok(()),
             result => {
                 shared.is_finished = true;
+                if result.is_ok() {
+                    self.past.sent.insert(stream);
+                }
                 result
             }
         }

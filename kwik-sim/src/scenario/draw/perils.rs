@@ -31,10 +31,11 @@ pub(super) enum Peril {
     Retire,
     AddAgain,
     Poke,
+    Meddle,
 }
 
 impl Peril {
-    pub(super) const ALL: [Self; 16] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::SecondaryCrash,
         Self::PrimaryCrash,
         Self::SecondaryRestart,
@@ -51,6 +52,7 @@ impl Peril {
         Self::Retire,
         Self::AddAgain,
         Self::Poke,
+        Self::Meddle,
     ];
 
     /// Whether nothing goes on after it: with such a peril in every other world, what else was drawn
@@ -86,7 +88,7 @@ impl Draw<'_> {
         }
         if matches!(
             peril,
-            Peril::RebindPort | Peril::RebindAddress | Peril::Poke
+            Peril::RebindPort | Peril::RebindAddress | Peril::Poke | Peril::Meddle
         ) {
             return self.between(1, 4);
         }
@@ -171,6 +173,7 @@ impl Draw<'_> {
             Peril::Retire => FaultKind::Retire(self.secondary_index(secondaries)?),
             Peril::AddAgain => FaultKind::AddAgain(self.secondary_index(secondaries)?),
             Peril::Poke => FaultKind::Poke(self.anybody(secondaries)),
+            Peril::Meddle => FaultKind::Meddle(self.anybody(secondaries)),
         })
     }
 

@@ -91,7 +91,7 @@ fn every_kind_of_fault_is_drawn_and_many_worlds_have_none() {
         }
     }
     eprintln!("{counts:?}, {calm} calm, {crowded} crowded");
-    assert_eq!(counts.len(), 16, "{counts:?}");
+    assert_eq!(counts.len(), 17, "{counts:?}");
     assert!(counts.values().all(|&drawn| drawn >= 50), "{counts:?}");
     assert!((SEEDS / 20..SEEDS * 2 / 5).contains(&calm), "{calm} calm");
     assert!((SEEDS / 20..SEEDS / 3).contains(&crowded), "{crowded}");

@@ -163,6 +163,22 @@ fn finish_of_a_stream_that_was_stopped_unnoticed_resets_it() {
     assert_eq!(bench.carrier(stream).reset, Some(42));
 }
 
+/// A stop that changes nothing is refused, as at the client.
+#[test]
+fn a_receiving_half_that_has_ended_cannot_be_stopped() {
+    let mut bench = Bench::new();
+    let stop = |bench: &mut Bench, stream, code| {
+        let (now, quic) = (bench.now, &mut bench.quic);
+        bench.session.stop(now, stream, code, quic)
+    };
+    let stream = bench.stream();
+    assert_eq!(stop(&mut bench, stream, 1), Ok(()));
+    let unknown = Err(Misuse::UnknownStream(stream));
+    assert_eq!(stop(&mut bench, stream, 2), unknown);
+    assert_eq!(bench.carrier(stream).stopped, Some(1));
+    assert_eq!(bench.write(stream, 3), 3, "this end still sends");
+}
+
 #[test]
 fn stop_and_reset_end_both_halves() {
     let mut bench = Bench::new();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::app::{Conduct, Pace};
 use crate::link::{EcnPolicy, LinkSpec};
 use crate::outcome::Ending;
-use crate::scenario::{Fault, FaultKind, Scenario, Server, Sharing, Way, Who};
+use crate::scenario::{Fault, FaultKind, Scenario, Server, Sharing, Way, When, Who};
 
 /// A silence of the primary that QUIC survives for certain: its idle timeout is 30 s, a client asks for a
 /// sign of life every 10 s, and is answered.
@@ -22,7 +22,7 @@ const SILENCE_SAFE_IN_HOLE: Duration = Duration::from_secs(4);
 
 /// How long a handshake may take over links that lose something: QUIC gives it up when 30 s have
 /// passed since a datagram came, and each one that comes can be followed by another such silence.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(100);
+pub const HANDSHAKE_MAX: Duration = Duration::from_secs(100);
 
 /// A silence that cannot cost a secondary its path: its own limit is 1.5 s, counted from a probe.
 const SECONDARY_SILENCE_SAFE: Duration = Duration::from_millis(1000);
@@ -42,6 +42,9 @@ const CLOCK_SAFE_SECONDS: u64 = 4;
 
 /// Smallest datagram that QUIC cannot do without (RFC 9000 §14), bytes.
 const PAYLOAD_MIN_BYTES: usize = 1200;
+
+/// A queue that takes a burst of a few datagrams.
+const QUEUE_DEEP_BYTES: u64 = 20_000;
 
 /// What must come of a scenario.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,18 +93,18 @@ fn is_silent_too_long(scenario: &Scenario) -> bool {
 
 /// Whether large datagrams vanish between the client and the primary from some moment on.
 fn has_hole(scenario: &Scenario) -> bool {
-    holes(scenario).any(|server| server == Who::Primary)
+    let mut faults = scenario.faults.iter();
+    faults.any(|fault| is_hole_at_primary(&fault.what))
 }
 
-/// Servers on the way to which large datagrams vanish from some moment on.
-fn holes(scenario: &Scenario) -> impl Iterator<Item = Who> {
-    scenario.faults.iter().filter_map(|fault| {
-        if let FaultKind::BlackHole { server, .. } = fault.what {
-            Some(server)
-        } else {
-            None
+const fn is_hole_at_primary(fault: &FaultKind) -> bool {
+    matches!(
+        fault,
+        FaultKind::BlackHole {
+            server: Who::Primary,
+            ..
         }
-    })
+    )
 }
 
 /// Whether a client moves to another address while something else is wrong with its way to the primary.
@@ -122,26 +125,51 @@ fn rebinds(scenario: &Scenario) -> u32 {
 fn is_too_slow(scenario: &Scenario) -> bool {
     let seconds = scenario.wanted() as f64 / (0.25 * goodput(&scenario.primary));
     matches!(scenario.sharing, Sharing::Delegate { .. })
-        && seconds > scenario.tuning.config().client.hole_max.as_secs_f64() / 2.0
+        && seconds > scenario.tuning.config().client.hole_max.as_secs_f64() * 2.0
 }
 
 /// The same scenario without what a session may die of: in it everything must arrive, and in time.
-/// What the links to the primary lose becomes little, what lasts there short, and nobody dies whom the
-/// session cannot do without.
+/// The links to the primary lose nothing but in storms, what lasts there is short and comes after the
+/// session has begun, and nobody dies whom the session cannot do without.
 #[must_use]
 pub fn healing(mut scenario: Scenario) -> Scenario {
     for link in [&mut scenario.primary.uplink, &mut scenario.primary.downlink] {
-        link.loss_ppm = link.loss_ppm.min(20_000);
+        link.loss_ppm = 0;
         link.corrupt_ppm = 0;
         link.burst = None;
         link.drop_first = 0;
+        link.queue_max_bytes = link.queue_max_bytes.max(QUEUE_DEEP_BYTES);
         link.payload_max_bytes = link.payload_max_bytes.max(PAYLOAD_MIN_BYTES);
     }
     scenario.faults.retain(|fault| !may_end_session(fault));
+    if scenario.wanted() == 0 {
+        scenario.faults.clear();
+    }
+    for fault in &mut scenario.faults {
+        if is_felt_by_primary(&fault.what) && !comes_later(fault.at) {
+            fault.at = When::Percent(1);
+        }
+    }
+    if rebinds(&scenario) > 0 {
+        scenario
+            .faults
+            .retain(|fault| !is_hole_at_primary(&fault.what));
+    }
     while is_silent_too_long(&scenario) {
         scenario.faults.pop();
     }
+    if is_too_slow(&scenario) {
+        scenario.sharing = Sharing::Pull;
+    }
     scenario
+}
+
+/// Whether a fault comes when the session has begun, if the client asks for something.
+const fn comes_later(at: When) -> bool {
+    match at {
+        When::Time(_) => false,
+        When::Percent(percent) => percent > 0,
+    }
 }
 
 /// Whether the links to a primary are such that QUIC gets through for certain.
@@ -162,10 +190,16 @@ fn is_link_kind(link: &LinkSpec) -> bool {
 
 /// Whether a session must come about.
 fn connects(scenario: &Scenario) -> bool {
+    let comes_early = |fault: &Fault| scenario.wanted() == 0 || !comes_later(fault.at);
+    let mut faults = scenario.faults.iter();
     is_pristine(&scenario.primary)
-        && silence(scenario) == Duration::ZERO
-        // A server takes no packets of a handshake from another address (RFC 9000 §9).
-        && rebinds(scenario) == 0
+        && !faults.any(|fault| comes_early(fault) && is_felt_by_primary(&fault.what))
+}
+
+/// Whether a fault can keep a handshake with the primary from ending at once: silence, or a move, because a
+/// server takes no packets of a handshake from another address (RFC 9000 §9).
+fn is_felt_by_primary(fault: &FaultKind) -> bool {
+    silence_of(fault) > Duration::ZERO || matches!(fault, FaultKind::Rebind { .. })
 }
 
 /// Whether the links to a server lose nothing at all, not even of a burst of a few datagrams.
@@ -177,7 +211,7 @@ fn is_pristine(server: &Server) -> bool {
 
 /// Whether a burst of a few datagrams is too much for the queue of a link.
 fn is_shallow(link: &LinkSpec) -> bool {
-    link.bandwidth_bits_per_second.is_some() && link.queue_max_bytes < 20_000
+    link.bandwidth_bits_per_second.is_some() && link.queue_max_bytes < QUEUE_DEEP_BYTES
 }
 
 /// How long the client may hear nobody, if all that lasts comes one after the other.
@@ -200,7 +234,12 @@ fn absence(scenario: &Scenario) -> Duration {
 /// How long the primary may seem silent to the client, or the client to the primary, if all that
 /// lasts comes one after the other.
 fn silence(scenario: &Scenario) -> Duration {
-    let lengths = scenario.faults.iter().map(|fault| match &fault.what {
+    scenario.faults.iter().map(|f| silence_of(&f.what)).sum()
+}
+
+/// How long the primary may seem silent because of one fault.
+fn silence_of(fault: &FaultKind) -> Duration {
+    match fault {
         FaultKind::Pause {
             who: Who::Primary | Who::Client,
             lasts,
@@ -229,8 +268,7 @@ fn silence(scenario: &Scenario) -> Duration {
         | FaultKind::AddAgain(_)
         | FaultKind::Poke(_)
         | FaultKind::Meddle(_) => Duration::ZERO,
-    });
-    lengths.sum()
+    }
 }
 
 /// Whether a fault may cost the session, however short it is.
@@ -276,7 +314,6 @@ fn may_die(scenario: &Scenario, index: usize) -> bool {
             && link
                 .bandwidth_bits_per_second
                 .is_none_or(|rate| rate >= 1_000_000)
-            && link.ecn == EcnPolicy::Keep
     };
     !honest
         || !steady(&server.uplink)
@@ -334,8 +371,8 @@ fn may_kill(fault: &Fault, index: usize) -> bool {
     }
 }
 
-/// How long it may take from the moment at which everything has healed until `remaining` bytes are
-/// read, if the longest outage lasted so long, and the session stood by then or not.
+/// How long it may take from the moment at which everything has healed, and the session stands, until
+/// `remaining` bytes are read, if the longest outage lasted so long.
 ///
 /// What was lost is sent again after twice as long each time, so that the silence after an outage can
 /// last as long as it did; a path may have to be dialled anew; a congestion window that was lost
@@ -345,7 +382,6 @@ pub fn convergence_bound(
     scenario: &Scenario,
     remaining: u64,
     longest_outage: Duration,
-    is_connected: bool,
 ) -> Duration {
     // The primary may have to bring everything: secondaries can die, and what it has begun to write itself
     // nobody takes from it.
@@ -382,11 +418,9 @@ pub fn convergence_bound(
     // What was lost is sent again after twice as long each time, so that the silence after an outage can
     // last as long as it did. Where large datagrams vanish besides, that happens a few times over: only what
     // is sent after a timeout is small, and a round trip that was measured over the outage is as long.
-    let silences = if holes(scenario).next().is_some() {
-        12
-    } else {
-        2
-    };
+    let mut faults = scenario.faults.iter();
+    let hole = faults.any(|fault| matches!(fault.what, FaultKind::BlackHole { .. }));
+    let silences = if hole { 12 } else { 2 };
     silences * longest_outage
         + 20 * round_trip.unwrap_or_default()
         + transfer
@@ -400,11 +434,6 @@ pub fn convergence_bound(
         + config.grant_start_max * 4 * u32::try_from(mute).unwrap_or(u32::MAX)
         + dial
         + silence
-        + if is_connected || connects(scenario) {
-            Duration::ZERO
-        } else {
-            HANDSHAKE_MAX
-        }
         + Duration::from_secs(5)
 }
 

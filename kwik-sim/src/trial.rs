@@ -180,11 +180,11 @@ impl<'a> Trial<'a> {
         if !self.weather.is_calm() {
             return Duration::MAX;
         }
-        let healed = self.weather.healed_at;
+        let from = self.bound_from();
         if self.promise.completes {
-            healed + self.bound()
+            from + self.bound()
         } else {
-            healed + self.bound().max(self.patience())
+            from + self.bound().max(self.patience())
         }
     }
 
@@ -203,14 +203,21 @@ impl<'a> Trial<'a> {
 
     /// How long getting over the faults may take.
     fn bound(&self) -> Duration {
-        let stood = self.stage.world.is_up(self.stage.client)
-            && self
-                .stage
-                .reader()
-                .connected_at()
-                .is_some_and(|at| at <= self.weather.healed_at);
         let (wanted, longest) = (self.scenario.wanted(), self.weather.longest);
-        atlas::convergence_bound(self.scenario, wanted, longest, stood)
+        atlas::convergence_bound(self.scenario, wanted, longest)
+    }
+
+    /// From when on that counts: everything has healed, and the session stands, or should.
+    fn bound_from(&self) -> Duration {
+        let healed = self.weather.healed_at;
+        if !self.stage.world.is_up(self.stage.client) {
+            return healed;
+        }
+        match self.stage.reader().connected_at() {
+            Some(at) => healed.max(at),
+            None if self.promise.connects => healed,
+            None => healed + atlas::HANDSHAKE_MAX,
+        }
     }
 
     fn too_late(&mut self) -> Failure {
@@ -253,7 +260,7 @@ impl<'a> Trial<'a> {
         let ended = self.stage.world.time();
         if self.promise.completes {
             self.convergence = Some(Convergence {
-                took: ended.saturating_sub(self.weather.healed_at),
+                took: ended.saturating_sub(self.bound_from()),
                 bound: self.bound(),
             });
         }

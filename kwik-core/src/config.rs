@@ -161,7 +161,7 @@ pub struct ServerConfig {
     pub command_max_bytes: usize,
     /// Bytes of control frames that wait for QUIC; while there are more, a primary takes no orders.
     pub outbox_bytes_max: usize,
-    /// Bytes of control frames that wait for a client which does not read them; with more, a primary
+    /// Bytes of control frames that wait for a client which does not read them; with more, a server
     /// closes the session. Orders of plans alone can be 640 KiB for each path.
     pub control_unread_bytes_max: usize,
 }

@@ -20,6 +20,7 @@
 //! the last close the peers hear of it only if this goes on until [`Endpoint::is_drained`].
 
 mod client;
+mod gauges;
 mod identity;
 mod primary;
 mod pump;
@@ -45,7 +46,9 @@ pub use crate::error::{ConfigError, ConnectError, EndpointError, IdentityError};
 use crate::event::{Deadline, DeadlineCause, Event};
 use crate::ids::{PathId, SessionHandle, SessionId};
 use crate::quic::{Entropy, Fed, Quic};
-pub use crate::session::ClientStats;
+pub use crate::session::{
+    ClientGauges, ClientStats, EndpointGauges, PrimaryGauges, SecondaryGauges, SessionGauges,
+};
 use crate::session::{ClientSession, Greeting, ServerContext};
 
 /// Sessions of any role over one socket. See the [module](self) for how to drive it.
@@ -215,12 +218,13 @@ impl Endpoint {
                 cause: DeadlineCause::EventsQueued,
             });
         }
-        let timers = [self.quic.next_deadline(), self.sessions.next_deadline()];
-        let at = timers.into_iter().flatten().min()?;
-        Some(Deadline {
-            at,
-            cause: DeadlineCause::Timer,
-        })
+        let session = self.sessions.next_deadline();
+        let quic = self.quic.next_deadline();
+        let timers = [(session, DeadlineCause::Timer), (quic, DeadlineCause::Quic)];
+        let timers = timers
+            .into_iter()
+            .filter_map(|(at, cause)| Some(Deadline { at: at?, cause }));
+        timers.min_by_key(|deadline| deadline.at)
     }
 
     /// The session, if this endpoint began it with [`Self::connect`]; `None` too once it is

@@ -187,6 +187,8 @@ pub struct Deadline {
 pub enum DeadlineCause {
     /// Events wait in `poll_event`.
     EventsQueued,
-    /// A timer.
+    /// A timer of a session.
     Timer,
+    /// A timer of a QUIC connection.
+    Quic,
 }

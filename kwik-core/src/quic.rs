@@ -8,6 +8,7 @@
 mod carriers;
 mod connection;
 mod entropy;
+mod room;
 mod tls;
 mod traffic;
 mod transport;
@@ -36,8 +37,9 @@ use crate::ids::{PathId, SessionHandle};
 
 pub(crate) use self::carriers::SessionCarriers;
 pub(crate) use self::entropy::Entropy;
+pub(crate) use self::room::{renew_map, renew_queue, renew_set};
 pub(crate) use self::tls::certificate_pin;
-pub(crate) use self::traffic::Fed;
+pub(crate) use self::traffic::{Fed, RESPONSES_MAX};
 
 /// QUIC version 1 (RFC 9000), the only one [CONN-1].
 const VERSION: u32 = 1;

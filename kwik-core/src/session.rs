@@ -11,6 +11,7 @@
 
 mod client;
 mod control;
+mod gauges;
 mod greeting;
 mod primary;
 mod secondary;
@@ -24,6 +25,9 @@ use crate::ticket::{MasterKey, PeerKey};
 
 pub(crate) use self::client::ClientSession;
 pub use self::client::ClientStats;
+pub use self::gauges::{
+    ClientGauges, EndpointGauges, PrimaryGauges, SecondaryGauges, SessionGauges,
+};
 pub(crate) use self::greeting::{Greeted, Greeting, PendingJoin};
 pub(crate) use self::primary::PrimarySession;
 pub(crate) use self::secondary::SecondarySession;

@@ -4,6 +4,8 @@
 //! and gives datagrams, and [`KwikNode`], a real endpoint with an application. Never sees a link or
 //! another host.
 
+pub(crate) mod rest;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,20 +18,13 @@ use kwik_core::endpoint::{Datagram, Endpoint, ServerIdentity, Transmit};
 use kwik_core::event::{Deadline, DeadlineCause, Event};
 use kwik_core::ids::SessionHandle;
 
+use self::rest::{EVENTS_PER_ROUND_MAX, LOSS_TIMERS_MAX, Rest};
 use crate::app::{Past, doorstep, meddle, poke, stale};
 use crate::clock::{Clock, Moment};
 use crate::crypto::CryptoMode;
 
 /// Datagrams that one call of `transmit` may give at most, as with segmentation offload.
 const DATAGRAMS_PER_TRANSMIT: usize = 10;
-
-/// Events that one round of a host may handle: more means that the program talks to itself.
-const EVENTS_PER_ROUND_MAX: usize = 5_000;
-
-/// How often an endpoint may find another deadline due when it has handled those that were, at one
-/// instant and with nothing new to do. Its timers set each other: when QUIC declares a packet lost,
-/// the probe for another packet may turn out to be overdue.
-const EXPIRIES_MAX: u32 = 16;
 
 /// A program that lives on datagrams and deadlines.
 pub trait Node: Any {
@@ -54,8 +49,7 @@ pub trait Node: Any {
 /// Why a program is not at rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unrest {
-    /// It was told the time again and again, its application did nothing, all was sent: and a
-    /// deadline is still due.
+    /// It was told the time, its application did nothing, all was sent: and a deadline is still due.
     TimerDue {
         /// For so long.
         since: Duration,
@@ -111,10 +105,7 @@ pub struct KwikNode {
     endpoint: Endpoint,
     app: Box<dyn App>,
     is_started: bool,
-    /// How often its deadlines were handled since the time went on, a datagram arrived or the
-    /// application did something. (What an application does may well be due at once.)
-    expiries: u32,
-    expired_at: Duration,
+    rest: Rest,
     has_endless_events: bool,
     /// Every session that there ever was, and what is over in it as far as events tell.
     sessions: BTreeMap<SessionHandle, Past>,
@@ -149,8 +140,7 @@ impl KwikNode {
                 endpoint,
                 app: Box::new(app()),
                 is_started: false,
-                expiries: 0,
-                expired_at: Duration::ZERO,
+                rest: Rest::default(),
                 has_endless_events: false,
                 sessions: BTreeMap::new(),
                 addr: birth.addr,
@@ -219,6 +209,11 @@ impl KwikNode {
         self.endpoint.poll_timeout()
     }
 
+    /// The sessions of which its application was told anything.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionHandle> {
+        self.sessions.iter().copied()
+    }
+
     /// The endpoint.
     #[must_use]
     pub fn endpoint(&self) -> &Endpoint {
@@ -228,16 +223,12 @@ impl KwikNode {
 
 impl Node for KwikNode {
     fn receive(&mut self, moment: Moment, datagram: Datagram) {
-        self.expiries = 0;
+        self.rest.disturb();
         self.endpoint.handle_datagram(moment.now, datagram);
     }
 
     fn expire(&mut self, moment: Moment) {
-        if self.expired_at != moment.time {
-            self.expired_at = moment.time;
-            self.expiries = 0;
-        }
-        self.expiries += 1;
+        self.rest.on_expiry(moment.time);
         self.endpoint.handle_timeout(moment.now);
     }
 
@@ -248,18 +239,18 @@ impl Node for KwikNode {
         };
         if !self.is_started {
             self.is_started = true;
-            self.expiries = 0;
+            self.rest.disturb();
             self.app.start(&mut host);
         }
         if self.app.alarm().is_some_and(|at| at <= moment.time) {
-            self.expiries = 0;
+            self.rest.disturb();
             self.app.on_alarm(&mut host);
         }
         for _ in 0..EVENTS_PER_ROUND_MAX {
             let Some(event) = host.endpoint.poll_event() else {
                 return;
             };
-            self.expiries = 0;
+            self.rest.disturb();
             let past = self.sessions.entry(event.session).or_default();
             past.note(&event.kind);
             self.app.on_event(&mut host, event);
@@ -280,18 +271,19 @@ impl Node for KwikNode {
         let timer = self.endpoint.poll_timeout().map(|d| clock.time_of(d.at));
         timer.into_iter().chain(alarm).min()
     }
+
     fn unrest(&mut self, moment: Moment) -> Option<Unrest> {
         if self.has_endless_events {
             return Some(Unrest::EventsWithoutEnd);
         }
-        if self.expiries <= EXPIRIES_MAX {
-            return None;
-        }
         let deadline = self.endpoint.poll_timeout()?;
-        // Sending may bring events; the next round hands them to the application.
-        let is_timer = deadline.cause == DeadlineCause::Timer;
         let since = moment.now.monotonic.checked_duration_since(deadline.at)?;
-        is_timer.then_some(Unrest::TimerDue { since })
+        match deadline.cause {
+            // Sending may bring events; the next round hands them to the application.
+            DeadlineCause::EventsQueued => None,
+            DeadlineCause::Timer => self.rest.judge(since, 0),
+            DeadlineCause::Quic => self.rest.judge(since, LOSS_TIMERS_MAX),
+        }
     }
 }
 

@@ -23,7 +23,8 @@ use quinn_proto::{
 pub use self::line::{Carrier, End, Line};
 use crate::clock::{Clock, Moment};
 use crate::crypto::CryptoMode;
-use crate::host::{Birth, Node, Program};
+use crate::host::rest::{EVENTS_PER_ROUND_MAX, LOSS_TIMERS_MAX, Rest};
+use crate::host::{Birth, Node, Program, Unrest};
 use crate::identity::{Identity, SERVER_NAME};
 
 /// What a script is told.
@@ -95,6 +96,8 @@ pub struct RawPeer {
     casting: Casting,
     responses: VecDeque<(Transmit, Vec<u8>)>,
     log: Log,
+    rest: Rest,
+    has_endless_events: bool,
 }
 
 /// A connection and its script.
@@ -150,6 +153,8 @@ impl RawPeer {
             casting: Rc::clone(casting),
             responses: VecDeque::new(),
             log: Log::default(),
+            rest: Rest::default(),
+            has_endless_events: false,
         }
     }
 
@@ -173,23 +178,23 @@ impl RawPeer {
         self.responses.push_back((convert(transmit), buf));
     }
 
-    /// Lets one connection say what happened; whether anything did.
+    /// Lets one connection say what happened next; whether anything did.
     fn poll(&mut self, handle: usize, moment: Moment) -> bool {
         let Some(held) = self.lines.get_mut(&handle) else {
             return false;
         };
-        let mut is_busy = false;
-        while let Some(event) = held.connection.poll_endpoint_events() {
-            is_busy = true;
+        if let Some(event) = held.connection.poll_endpoint_events() {
             if let Some(event) = self.endpoint.handle_event(ConnectionHandle(handle), event) {
                 held.connection.handle_event(event);
             }
+            return true;
         }
-        while let Some(event) = held.connection.poll() {
-            is_busy = true;
-            held.on_event(&mut self.log, moment, event);
-        }
-        is_busy
+        let Some(event) = held.connection.poll() else {
+            return false;
+        };
+        self.rest.disturb();
+        held.on_event(&mut self.log, moment, event);
+        true
     }
 }
 
@@ -266,6 +271,7 @@ impl Held {
 
 impl Node for RawPeer {
     fn receive(&mut self, moment: Moment, datagram: Datagram) {
+        self.rest.disturb();
         let (now, mut buf) = (moment.now.monotonic, Vec::new());
         let (remote, local) = (datagram.remote, datagram.local_ip);
         let event = self
@@ -293,6 +299,7 @@ impl Node for RawPeer {
     }
 
     fn expire(&mut self, moment: Moment) {
+        self.rest.on_expiry(moment.time);
         for held in self.lines.values_mut() {
             held.connection.handle_timeout(moment.now.monotonic);
         }
@@ -301,17 +308,23 @@ impl Node for RawPeer {
     fn run(&mut self, moment: Moment) {
         for held in self.lines.values_mut() {
             if held.alarm().is_some_and(|at| at <= moment.time) {
+                self.rest.disturb();
                 held.cue(&mut self.log, moment, &Cue::Alarm);
             }
         }
         let handles: Vec<_> = self.lines.keys().copied().collect();
+        let mut events = 0;
         for handle in handles {
-            while self.poll(handle, moment) {}
+            while events < EVENTS_PER_ROUND_MAX && self.poll(handle, moment) {
+                events += 1;
+            }
             let held = self.lines.get(&handle);
             if held.is_some_and(|held| held.connection.is_drained()) {
                 self.lines.remove(&handle);
             }
         }
+        // A script may bring about what it is told next.
+        self.has_endless_events |= events == EVENTS_PER_ROUND_MAX;
     }
 
     fn transmit(&mut self, moment: Moment, buf: &mut Vec<u8>) -> Option<Transmit> {
@@ -332,6 +345,19 @@ impl Node for RawPeer {
         let timers = timers.filter_map(|held| held.connection.poll_timeout());
         timers.map(|at| clock.time_of(at)).chain(alarms).min()
     }
+
+    /// Its scripts keep no rules, but QUIC does, under them as under a KWIK endpoint. A silent line is
+    /// not judged: it sends no probes, so that they stay due.
+    fn unrest(&mut self, moment: Moment) -> Option<Unrest> {
+        if self.has_endless_events {
+            return Some(Unrest::EventsWithoutEnd);
+        }
+        let lines = self.lines.values_mut();
+        let speaking = lines.filter(|held| !held.script.is_silent());
+        let due = speaking.filter_map(|held| held.connection.poll_timeout());
+        let since = moment.now.monotonic.checked_duration_since(due.min()?)?;
+        self.rest.judge(since, LOSS_TIMERS_MAX)
+    }
 }
 
 fn convert(transmit: &quinn_proto::Transmit) -> Transmit {
@@ -343,3 +369,6 @@ fn convert(transmit: &quinn_proto::Transmit) -> Transmit {
         src_ip: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

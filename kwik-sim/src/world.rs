@@ -465,6 +465,10 @@ impl World {
                 break;
             };
             self.send(id, &transmit, &buf);
+            // Who sends without end is never done.
+            if !self.hosts[id.0].step(moment.time) {
+                break;
+            }
         }
         self.buf = buf;
     }

@@ -360,6 +360,12 @@ impl Reassembly {
         self.blocks.pinned_bytes() as u64
     }
 
+    /// Gaps before and between what is received past the cursor.
+    #[must_use]
+    pub fn gaps(&self) -> usize {
+        self.ranges_beyond()
+    }
+
     /// The range that reaches over the cursor or begins there.
     fn front(&self) -> Option<ByteRange> {
         self.received

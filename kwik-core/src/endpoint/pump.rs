@@ -162,6 +162,7 @@ impl Endpoint {
         self.quic.close_all(self.now, handle, code::NO_ERROR);
         if !is_kept && !self.quic.has_connections(handle) {
             self.sessions.forget(handle);
+            self.rest_if_empty();
         }
     }
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 use crate::carrier::{Carriers, Input, Now, Output};
 use crate::event::EventKind;
 use crate::ids::{PathId, SessionHandle, SessionId};
+use crate::quic::{renew_map, renew_set};
 use crate::session::{ClientSession, Greeted, Greeting, PrimarySession, SecondarySession};
 
 /// A session, by the role that this end plays in it.
@@ -177,6 +178,13 @@ impl Sessions {
         if let Some(at) = self.table.remove(&handle).and_then(|entry| entry.deadline) {
             self.deadlines.remove(&(at, handle));
         }
+    }
+
+    /// Lets go of what the tables keep although they are empty.
+    pub(super) fn let_go_of_room(&mut self) {
+        renew_map(&mut self.table);
+        renew_set(&mut self.deadlines);
+        renew_set(&mut self.dirty);
     }
 
     /// Puts down when the session wants to be woken.

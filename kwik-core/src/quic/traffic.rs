@@ -23,7 +23,7 @@ use crate::ids::{PathId, SessionHandle};
 const HANDSHAKES_BEFORE_RETRY: usize = 64;
 /// Answers to datagrams of no connection that wait for the socket; more are dropped, as the network
 /// might have done.
-const RESPONSES_MAX: usize = 64;
+pub(crate) const RESPONSES_MAX: usize = 64;
 /// Largest payload of one send call with several segments, bytes (IPv4; quinn-proto does not look).
 const BATCH_MAX_BYTES: usize = 65_507;
 

@@ -10,6 +10,7 @@
 mod clocks;
 mod credit;
 mod dialing;
+mod gauges;
 mod grants;
 mod leftover;
 mod paths;

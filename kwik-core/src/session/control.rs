@@ -55,6 +55,11 @@ impl ControlChannel {
         self.outbox_bytes
     }
 
+    /// Bytes of a frame that has not arrived whole.
+    pub(crate) fn partial_bytes(&self) -> usize {
+        self.decoder.buffered_bytes()
+    }
+
     /// Sends a frame as soon as QUIC takes it, behind those queued before.
     pub(crate) fn send(&mut self, frame: &ControlFrame, carriers: &mut dyn Carriers) {
         tracing::trace!(carrier = ?self.carrier, frame = frame.name(), "control frame out");

@@ -8,6 +8,7 @@
 mod coverage;
 mod cursor;
 mod desk;
+mod gauges;
 mod grants;
 mod paths;
 mod plans;

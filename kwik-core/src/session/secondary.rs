@@ -4,7 +4,10 @@
 //! Owns the grants of one client's session at this server, and the control carrier. How the bytes
 //! are written is in `segments`.
 
+mod gauges;
 mod segments;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -176,11 +179,20 @@ impl SecondarySession {
             | Input::Heard(_)
             | Input::Timeout => Ok(()),
         };
-        if let Err(violation) = result {
+        if let Err(violation) = result.and_then(|()| self.check_unread()) {
             tracing::warn!(session = %self.session, path = %self.path, %violation, "client broke the protocol");
             let code = violation.code();
             self.end(CloseReason::Violation(violation), code);
         }
+    }
+
+    /// A client that makes us talk and does not listen could fill the memory [CTL-11].
+    fn check_unread(&self) -> Result<(), Violation> {
+        let max = self.context.config.server.control_unread_bytes_max;
+        if self.control.outbox_bytes() > max {
+            return Err(Violation::ExcessiveLoad("control bytes that are not read"));
+        }
+        Ok(())
     }
 
     /// A frame that is not a client's to send here is a violation, and so is a second JOIN

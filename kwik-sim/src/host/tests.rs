@@ -4,6 +4,7 @@ use kwik_core::carrier::DialTarget;
 use kwik_core::ids::SessionHandle;
 
 use super::*;
+use crate::stage::Setting;
 use crate::world::World;
 
 const MS: Duration = Duration::from_millis(1);
@@ -63,9 +64,11 @@ fn a_deadline_that_stays_due_is_told() {
             },
         };
         // As if the endpoint had been told the time and had ignored it.
-        node.expiries = EXPIRIES_MAX;
+        for _ in 0..LOSS_TIMERS_MAX {
+            node.rest.on_expiry(late.time);
+        }
         assert_eq!(node.unrest(late), None);
-        node.expiries += 1;
+        node.rest.on_expiry(late.time);
         let since = late.now.monotonic - wake_at;
         assert_eq!(node.unrest(moment), None, "nothing is due yet");
         (node.unrest(late), Some(Unrest::TimerDue { since }))
@@ -85,4 +88,30 @@ fn events_without_end_are_told() {
         .fault()
         .expect("each session that ends begins another");
     assert_eq!((fault.host, fault.what.rule()), (host, "I13"));
+}
+
+/// How often in a row the primary's deadlines were handled at one instant at the most, if of the
+/// first datagrams that it sends those are lost that this mask names.
+fn most_expiries(lost: u64) -> u32 {
+    let mut stage = Setting::new(1, 0, 100_000).build();
+    let (primary, client) = (stage.primary, stage.client);
+    stage.world.link(primary, client).spec_mut().drop_first = lost;
+    let (mut most, limit) = (0, 10_000 * MS);
+    while stage.world.step(limit).is_some() {
+        let node = stage.world.node::<KwikNode>(primary);
+        most = most.max(node.rest.expiries());
+    }
+    assert_eq!(stage.world.fault(), None, "lost: {lost:b}");
+    most
+}
+
+/// A server that was not allowed to send finds the probes of two packet number spaces overdue when it is,
+/// and its timer is for one at a time: who says that it may never come again is wrong.
+#[test]
+fn a_timer_of_quic_is_due_again_behind_a_blockade() {
+    let most = (0..64).map(most_expiries).max();
+    assert!(
+        (Some(2)..=Some(1 + LOSS_TIMERS_MAX)).contains(&most),
+        "{most:?}"
+    );
 }

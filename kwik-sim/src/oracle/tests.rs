@@ -124,7 +124,7 @@ fn more_than_the_window_is_seen() {
         range_bytes: 16 * KIB,
     };
     let (mut stage, mut oracle) = (stage(&scenario, delivery), Oracle::new(&scenario));
-    oracle.window_bytes = KIB;
+    oracle.bounds.window_bytes = KIB;
     assert_eq!(watch(&mut oracle, &mut stage), Some("I7"));
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::HostId;
-use super::machine::ROUNDS_PER_INSTANT_MAX;
+use super::machine::STEPS_PER_INSTANT_MAX;
 use crate::host::Unrest;
 
 /// A program broke a rule that holds for all of them; its host was halted.
@@ -46,7 +46,7 @@ impl fmt::Display for WorldFault {
         write!(f, "host {host} at {at:?}: {}: ", self.what.rule())?;
         match self.what {
             FaultOf::NeverDone => {
-                write!(f, "not done after {ROUNDS_PER_INSTANT_MAX} rounds")
+                write!(f, "not done after {STEPS_PER_INSTANT_MAX} steps")
             }
             FaultOf::Unrest(Unrest::TimerDue { since }) => {
                 write!(f, "a deadline is due for {since:?} although it was handled")

@@ -16,8 +16,8 @@ use crate::link::Link;
 /// Datagrams that a host handles before it sends and looks at its application.
 const DATAGRAMS_PER_ROUND: usize = 64;
 
-/// Rounds of one host at one instant: more is a livelock.
-pub(super) const ROUNDS_PER_INSTANT_MAX: u32 = 10_000;
+/// Steps of one host at one instant, rounds and bursts that it sends: more is a livelock.
+pub(super) const STEPS_PER_INSTANT_MAX: u32 = 10_000;
 
 /// What a host's socket holds; more is lost, as with a real one.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
@@ -44,8 +44,8 @@ pub(super) struct Machine {
     pub(super) wall_clock_ahead_seconds: i64,
     /// The links from here, by the ordinal of the other end.
     pub(super) links: Vec<Option<Link>>,
-    /// The instant of the last round, and how many there were at it.
-    rounds: (Duration, u32),
+    /// The instant of the last step, and how many there were at it.
+    steps: (Duration, u32),
 }
 
 /// What a round came to.
@@ -73,7 +73,7 @@ impl Machine {
             wake_at: None,
             wall_clock_ahead_seconds: 0,
             links: Vec::new(),
-            rounds: (Duration::ZERO, 0),
+            steps: (Duration::ZERO, 0),
         }
     }
 
@@ -131,13 +131,18 @@ impl Machine {
         Round::Busy
     }
 
+    /// The program takes a step; false if it was one too many.
+    pub(super) fn step(&mut self, at: Duration) -> bool {
+        if self.steps.0 != at {
+            self.steps = (at, 0);
+        }
+        self.steps.1 = self.steps.1.saturating_add(1);
+        self.steps.1 <= STEPS_PER_INSTANT_MAX
+    }
+
     /// What is wrong with the program, after a round in which it sent all that it had.
     pub(super) fn fault(&mut self, moment: Moment) -> Option<FaultOf> {
-        if self.rounds.0 != moment.time {
-            self.rounds = (moment.time, 0);
-        }
-        self.rounds.1 += 1;
-        if self.rounds.1 > ROUNDS_PER_INSTANT_MAX {
+        if !self.step(moment.time) {
             return Some(FaultOf::NeverDone);
         }
         let unrest = self.node.as_deref_mut()?.unrest(moment)?;

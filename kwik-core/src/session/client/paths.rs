@@ -71,6 +71,11 @@ impl Paths {
         self.live.get_mut(&path)
     }
 
+    /// How many of those that have ended are listed.
+    pub(super) fn ended_len(&self) -> usize {
+        self.ended.len()
+    }
+
     /// Everything known, ended paths first.
     pub(super) fn infos(&self) -> impl Iterator<Item = PathInfo> + '_ {
         self.ended

@@ -72,6 +72,18 @@ impl Streams {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// The receiving halves of the aggregated streams.
+    pub(super) fn aggregated_halves(&self) -> impl Iterator<Item = &AggregatedRecv> {
+        self.table.values().filter_map(|stream| match &stream.recv {
+            RecvHalf::Aggregated(recv) => Some(&**recv),
+            RecvHalf::Plain { .. } | RecvHalf::Closing | RecvHalf::Ended => None,
+        })
+    }
+
     pub(super) fn get_mut(&mut self, stream: StreamId) -> Option<&mut ClientStream> {
         self.table.get_mut(&stream)
     }

@@ -63,6 +63,11 @@ impl Desk {
         self.events.pop_front()
     }
 
+    /// Events that the endpoint has not taken.
+    pub(super) fn events_queued(&self) -> usize {
+        self.events.len()
+    }
+
     pub(super) fn poll_output(&mut self) -> Option<Output> {
         self.outputs.pop_front()
     }

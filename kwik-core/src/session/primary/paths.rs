@@ -106,6 +106,19 @@ impl Paths {
             .map(|(&id, path)| (id, path))
     }
 
+    /// How many there are that have not ended, and how many that have.
+    pub(super) fn count(&self) -> (usize, usize) {
+        let ended = self.table.values().filter(|path| path.phase.has_ended());
+        let ended = ended.count();
+        (self.table.len() - ended, ended)
+    }
+
+    /// Grants without a final status, of the path that has the most.
+    pub(super) fn most_grants(&self) -> usize {
+        let grants = self.table.values().map(|path| path.grants);
+        grants.max().unwrap_or(0)
+    }
+
     /// When something of a retired path is to be taken back.
     pub(super) fn retire_deadline(&self) -> Option<Instant> {
         self.retiring.front().map(|&(at, _)| at)

@@ -69,7 +69,7 @@ impl Segments {
         !self.sent.is_empty() || self.open.values().any(|segment| segment.piece.is_some())
     }
 
-    fn opened_by_application(&self) -> usize {
+    pub(super) fn opened_by_application(&self) -> usize {
         self.open
             .values()
             .filter(|segment| segment.piece.is_none())

@@ -245,3 +245,39 @@ fn an_alarm_that_is_due_at_once_is_no_fault_unless_it_never_ends() {
         assert!(left.get() == 0 || rule.is_some());
     }
 }
+
+/// A program that always has another datagram to send.
+struct Endless(SocketAddr);
+
+impl Node for Endless {
+    fn receive(&mut self, _: Moment, _: Datagram) {}
+
+    fn expire(&mut self, _: Moment) {}
+
+    fn run(&mut self, _: Moment) {}
+
+    fn transmit(&mut self, _: Moment, buf: &mut Vec<u8>) -> Option<Transmit> {
+        buf.push(0);
+        Some(Transmit {
+            destination: self.0,
+            ecn: None,
+            size: 1,
+            segment_size: None,
+            src_ip: None,
+        })
+    }
+
+    fn wake_at(&mut self, _: &Clock) -> Option<Duration> {
+        None
+    }
+}
+
+#[test]
+fn who_sends_without_end_is_halted() {
+    let mut world = World::new(1);
+    let host = world.add_host(Box::new(|_| Box::new(Endless(World::addr_of_ordinal(7)))));
+    world.run_for(MS);
+    let fault = world.fault().expect("a livelock");
+    assert_eq!((fault.host, fault.what), (host, FaultOf::NeverDone));
+    assert_eq!(world.datagrams_sent(), 10_001);
+}

@@ -45,8 +45,8 @@ pub use crate::error::{ConfigError, ConnectError, EndpointError, IdentityError};
 use crate::event::{Deadline, DeadlineCause, Event};
 use crate::ids::{PathId, SessionHandle, SessionId};
 use crate::quic::{Entropy, Fed, Quic};
-pub use crate::session::ClientStats;
 use crate::session::{ClientSession, Greeting, ServerContext};
+pub use crate::session::{ClientStats, PrimaryStats};
 
 /// Sessions of any role over one socket. See the [module](self) for how to drive it.
 pub struct Endpoint {

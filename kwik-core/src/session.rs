@@ -26,6 +26,7 @@ pub(crate) use self::client::ClientSession;
 pub use self::client::ClientStats;
 pub(crate) use self::greeting::{Greeted, Greeting, PendingJoin};
 pub(crate) use self::primary::PrimarySession;
+pub use self::primary::PrimaryStats;
 pub(crate) use self::secondary::SecondarySession;
 
 /// The world of one call: the time, and QUIC.

@@ -12,6 +12,7 @@ mod grants;
 mod paths;
 mod plans;
 mod segments;
+mod stats;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ use self::grants::Grants;
 use self::paths::Paths;
 use self::plans::Plans;
 use self::segments::Segments;
+pub use self::stats::PrimaryStats;
 use self::streams::Streams;
 use super::ServerContext;
 use super::control::ControlChannel;

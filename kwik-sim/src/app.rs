@@ -7,14 +7,18 @@
 
 use serde::{Deserialize, Serialize};
 
+mod accepted;
 pub mod hostile;
+mod marks;
 pub mod poke;
 mod primary;
 mod reader;
 mod secondary;
 mod source;
 
+pub use accepted::Accepted;
 pub use hostile::{Consequence, Hostility};
+pub use marks::{Marked, Marks};
 pub use primary::{Delivery, Loss, Primary, PrimarySpec};
 pub use reader::{Ask, Pace, Reader, ReaderSpec, StreamRead};
 pub use secondary::{Conduct, Secondary, SecondarySpec};

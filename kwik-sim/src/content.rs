@@ -10,6 +10,11 @@ use crate::rng::{Chance, GOLDEN, Purpose, mix};
 /// Bytes that are computed together.
 pub(crate) const WORD_BYTES: usize = 8;
 
+/// The index of the word that an offset lies in, and its place there.
+pub(crate) const fn place(offset: u64) -> (u64, usize) {
+    (offset / 8, (offset % 8) as usize)
+}
+
 /// The content of all streams of one world.
 #[derive(Clone, Copy, Debug)]
 pub struct Content {
@@ -87,8 +92,8 @@ impl Content {
         let mut at = 0;
         while at < len {
             let position = offset + at as u64;
-            let word = words.at(position / WORD_BYTES as u64);
-            let skip = usize::from((position % WORD_BYTES as u64) as u8);
+            let (index, skip) = place(position);
+            let word = words.at(index);
             let end = len.min(at + WORD_BYTES - skip);
             if !visit(at..end, &word[skip..skip + end - at]) {
                 return;

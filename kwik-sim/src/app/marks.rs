@@ -7,7 +7,7 @@ use kwik_core::ids::{ByteRange, StreamId};
 use kwik_core::ranges::RangeSet;
 use smallvec::SmallVec;
 
-use crate::content::{Content, WORD_BYTES};
+use crate::content::{Content, WORD_BYTES, Words, place};
 
 /// The contents of the servers: the primary's, then those of the secondaries.
 #[derive(Clone, Debug)]
@@ -50,12 +50,10 @@ impl Marks {
         let words: SmallVec<[_; 6]> = words.collect();
         let mut run = Run::default();
         let mut at = 0;
-        let mut wrong_at = None;
-        while at < chunk.len() && wrong_at.is_none() {
+        while at < chunk.len() {
             let position = begin + at as u64;
-            let skip = usize::from((position % WORD_BYTES as u64) as u8);
+            let (index, skip) = place(position);
             let part = &chunk[at..chunk.len().min(at + WORD_BYTES - skip)];
-            let index = position / WORD_BYTES as u64;
             let is_his = |&who: &usize| words[who].at(index)[..] == *part;
             let whole = (part.len() == WORD_BYTES).then(|| {
                 let others = (0..words.len()).filter(|&who| who != marked.last);
@@ -65,23 +63,15 @@ impl Marks {
                 marked.last = who;
                 marked.note(&mut run, who, position, part.len());
             } else {
-                let written: SmallVec<[_; 6]> = words.iter().map(|word| word.at(index)).collect();
-                for ((offset, byte), place) in (position..).zip(part).zip(skip..) {
-                    let mut his = (0..).zip(&written).filter(|(_, word)| word[place] == *byte);
-                    match (his.next(), his.next()) {
-                        (None, _) => {
-                            wrong_at = Some(offset);
-                            break;
-                        }
-                        (Some((who, _)), None) => marked.note(&mut run, who, offset, 1),
-                        (Some(_), Some(_)) => {}
-                    }
+                let wrong_at = marked.note_bytes(&mut run, &words, position, part);
+                if wrong_at.is_some() {
+                    return wrong_at;
                 }
             }
             at += part.len();
         }
         marked.keep(run);
-        wrong_at
+        None
     }
 }
 
@@ -98,6 +88,21 @@ impl Marked {
     #[must_use]
     pub fn of(&self, index: usize) -> Option<&RangeSet> {
         self.secondaries.get(index)
+    }
+
+    /// Single bytes of one word; the offset of the first that nobody wrote there.
+    fn note_bytes(&mut self, run: &mut Run, words: &[Words], at: u64, part: &[u8]) -> Option<u64> {
+        let (index, skip) = place(at);
+        let written: SmallVec<[_; 6]> = words.iter().map(|word| word.at(index)).collect();
+        for ((offset, byte), place) in (at..).zip(part).zip(skip..) {
+            let mut his = (0..).zip(&written).filter(|(_, word)| word[place] == *byte);
+            match (his.next(), his.next()) {
+                (None, _) => return Some(offset),
+                (Some((who, _)), None) => self.note(run, who, offset, 1),
+                (Some(_), Some(_)) => {}
+            }
+        }
+        None
     }
 
     fn note(&mut self, run: &mut Run, who: usize, start: u64, len: usize) {
@@ -199,15 +204,16 @@ mod tests {
                 owner,
                 offset: at as u64,
             };
+            let near = at as u64..at as u64 + 16;
             // In the place of what belongs there, or before it.
             let mut bytes = written(&[(1, 1000), (2, 1000)]);
             bytes[at..at + 16].copy_from_slice(&header.encode());
             let (wrong_at, _) = read(&bytes, 1399);
-            assert!(wrong_at.is_some_and(|w| (at..at + 16).contains(&(w as usize))));
+            assert!(wrong_at.is_some_and(|w| near.contains(&w)), "{wrong_at:?}");
             let mut bytes = written(&[(1, 1000), (2, 1000)]);
             bytes.splice(at..at, header.encode());
             let (wrong_at, _) = read(&bytes, 1399);
-            assert!(wrong_at.is_some_and(|w| (at..at + 16).contains(&(w as usize))));
+            assert!(wrong_at.is_some_and(|w| near.contains(&w)), "{wrong_at:?}");
         }
     }
 

@@ -1,9 +1,9 @@
 //! I12: a transfer does not stand still.
 //!
 //! Owns when something moved last, in worlds in which there is no excuse for stillness: nothing is
-//! lost and nothing befalls anybody, writers are honest and readers do not rest. Then a writer that is
-//! blocked waits for a reader that reads, or for credit that is on its way, and either way something
-//! moves soon.
+//! lost and nothing befalls anybody, writers are honest, and readers rest for so long and no longer.
+//! Then a writer that is blocked waits for a reader that reads, or for credit that is on its way, and
+//! either way something moves soon.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use kwik_core::path::PathInfo;
 
 use super::Breach;
 use crate::app::{Ask, Conduct, Pace};
+use crate::atlas;
 use crate::link::LinkSpec;
 use crate::scenario::{Scenario, Server};
 use crate::stage::Stage;
@@ -47,17 +48,16 @@ struct Moved {
 impl Stillness {
     /// For a world in which nothing may stand still; none for any other.
     pub(super) fn new(scenario: &Scenario) -> Option<Self> {
-        let rests = |ask: &Ask| matches!(ask.pace, Pace::Rest { .. });
-        let is_calm = scenario.faults.is_empty()
-            && !scenario.asks.iter().any(rests)
-            && scenario.servers().all(|(_, server)| is_kind(server));
-        let round_trips = scenario.servers().map(|(_, server)| {
-            let way = |link: &LinkSpec| link.latency + link.jitter + queue(link);
-            way(&server.uplink) + way(&server.downlink)
-        });
-        let longest = round_trips.max().unwrap_or_default();
+        let is_calm =
+            scenario.faults.is_empty() && scenario.servers().all(|(_, server)| is_kind(server));
+        let round_trips = scenario
+            .servers()
+            .map(|(_, server)| longest(&server.uplink) + longest(&server.downlink));
+        let round_trip = round_trips.max().unwrap_or_default();
+        // Each rest begins with a read.
+        let rest = scenario.asks.iter().map(rest).max().unwrap_or_default();
         is_calm.then(|| Self {
-            most: STILL_MAX + ROUND_TRIPS * longest,
+            most: STILL_MAX + ROUND_TRIPS * round_trip + rest,
             moved_at: Duration::ZERO,
             last: Moved::default(),
         })
@@ -114,32 +114,40 @@ impl Stillness {
     }
 }
 
+/// How long the reader of an answer reads nothing, although there may be something.
+fn rest(ask: &Ask) -> Duration {
+    match ask.pace {
+        Pace::Eager | Pace::Slow { .. } => Duration::ZERO,
+        Pace::Rest { length, .. } => length,
+    }
+}
+
 /// Whether the transfers are over, one way or the other.
 fn has_ended(stage: &Stage) -> bool {
     let reader = stage.reader();
     reader.done_at().is_some() || reader.fault().is_some()
 }
 
-/// Whether a server is honest, and all that is sent to it and by it arrives in its order.
+/// Whether a server is honest, and all that is sent to it and by it arrives.
 fn is_kind(server: &Server) -> bool {
     let is_honest = match server.conduct {
         Conduct::Honest { .. } | Conduct::Slow { .. } => true,
         Conduct::Refuses(_) | Conduct::Mute | Conduct::Lies | Conduct::Hostile(_) => false,
     };
+    let loses_nothing = |link: &LinkSpec| atlas::loss_ppm(link) == 0 && link.drop_first == 0;
     is_honest
-        && [&server.uplink, &server.downlink]
-            .into_iter()
-            .all(is_link_kind)
+        && atlas::is_kind(server)
+        && loses_nothing(&server.uplink)
+        && loses_nothing(&server.downlink)
 }
 
-fn is_link_kind(link: &LinkSpec) -> bool {
-    let usual = LinkSpec::default();
-    link.loss_ppm == 0
-        && link.burst.is_none()
-        && link.corrupt_ppm == 0
-        && link.reorder_ppm == 0
-        && link.drop_first == 0
-        && link.payload_max_bytes >= usual.payload_max_bytes
+/// The longest that a datagram may take on a link, with a queue that is full.
+fn longest(link: &LinkSpec) -> Duration {
+    let held_back = match link.reorder_ppm {
+        0 => Duration::ZERO,
+        _ => link.reorder_delay,
+    };
+    link.latency + link.jitter + held_back + queue(link)
 }
 
 /// How long a full queue takes to be sent.

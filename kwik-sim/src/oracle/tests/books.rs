@@ -69,10 +69,7 @@ fn bytes_that_no_application_gave_are_seen() {
 fn an_answer_that_does_not_come_is_seen_where_nothing_excuses_it() {
     let mut scenario = Scenario::new(1, 1, 64 * KIB);
     assert_eq!(found_in(&scenario, |_, _| {}), Some("I12"));
-    scenario.asks[0].pace = Pace::Rest {
-        after: 0,
-        length: Duration::from_secs(1),
-    };
+    scenario.secondaries[0].conduct = Conduct::Mute;
     assert_eq!(found_in(&scenario, |_, _| {}), None);
 }
 

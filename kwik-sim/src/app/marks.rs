@@ -61,7 +61,7 @@ impl Marks {
             });
             if let Some(who) = whole.flatten() {
                 marked.last = who;
-                marked.note(&mut run, who, position, part.len());
+                marked.note(&mut run, &words, (who, position, part.len()));
             } else {
                 let wrong_at = marked.note_bytes(&mut run, &words, position, part);
                 if wrong_at.is_some() {
@@ -70,7 +70,7 @@ impl Marks {
             }
             at += part.len();
         }
-        marked.keep(run);
+        marked.keep(run, &words);
         None
     }
 }
@@ -98,23 +98,38 @@ impl Marked {
             let mut his = (0..).zip(&written).filter(|(_, word)| word[place] == *byte);
             match (his.next(), his.next()) {
                 (None, _) => return Some(offset),
-                (Some((who, _)), None) => self.note(run, who, offset, 1),
+                (Some((who, _)), None) => self.note(run, words, (who, offset, 1)),
                 (Some(_), Some(_)) => {}
             }
         }
         None
     }
 
-    fn note(&mut self, run: &mut Run, who: usize, start: u64, len: usize) {
+    fn note(&mut self, run: &mut Run, words: &[Words], (who, start, len): (usize, u64, usize)) {
         let end = start + len as u64;
         if run.who == who && run.end == start {
             run.end = end;
         } else {
-            self.keep(std::mem::replace(run, Run { who, start, end }));
+            self.keep(std::mem::replace(run, Run { who, start, end }), words);
         }
     }
 
-    fn keep(&mut self, run: Run) {
+    /// Enters a run, without what another may have written at its ends: where writers change, bytes of
+    /// the one may by chance be those of the other.
+    fn keep(&mut self, mut run: Run, words: &[Words]) {
+        let may_be_anothers = |offset: u64| {
+            let (index, place) = place(offset);
+            let byte = |who: usize| words[who].at(index)[place];
+            (0..words.len()).any(|who| who != run.who && byte(who) == byte(run.who))
+        };
+        let (mut start, mut end) = (run.start, run.end);
+        while start < end && may_be_anothers(start) {
+            start += 1;
+        }
+        while start < end && may_be_anothers(end - 1) {
+            end -= 1;
+        }
+        (run.start, run.end) = (start, end);
         let range = ByteRange::new(run.start, run.end).filter(|range| !range.is_empty());
         let (Some(range), Some(index)) = (range, run.who.checked_sub(1)) else {
             return;
@@ -192,6 +207,22 @@ mod tests {
                     seen.bytes() * 100 >= wrote.bytes() * 90,
                     "{piece}: {seen:?}"
                 );
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_that_two_would_have_written_is_nobodys_at_a_border() {
+        // Wherever the one gives way to the other, within a word or not.
+        for border in 1..2000 {
+            let bytes = written(&[(0, border), (2, 100), (1, 100)]);
+            let (wrong_at, marked) = read(&bytes, 1399);
+            assert_eq!(wrong_at, None);
+            let at = border as u64;
+            for (index, start) in [(1, at), (0, at + 100)] {
+                let wrote = RangeSet::from(ByteRange::with_len(start, 100).expect("short"));
+                let seen = marked.of(index).cloned().unwrap_or_default();
+                assert!(seen.iter().all(|range| wrote.contains(range)), "{border}");
             }
         }
     }

@@ -134,7 +134,7 @@ fn is_kind(server: &Server) -> bool {
         Conduct::Honest { .. } | Conduct::Slow { .. } => true,
         Conduct::Refuses(_) | Conduct::Mute | Conduct::Lies | Conduct::Hostile(_) => false,
     };
-    let loses_nothing = |link: &LinkSpec| atlas::loss_ppm(link) == 0 && link.drop_first == 0;
+    let loses_nothing = |link: &LinkSpec| link.lost_ppm() == 0 && link.drop_first == 0;
     is_honest
         && atlas::is_kind(server)
         && loses_nothing(&server.uplink)

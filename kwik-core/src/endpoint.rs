@@ -47,7 +47,8 @@ use crate::event::{Deadline, DeadlineCause, Event};
 use crate::ids::{PathId, SessionHandle, SessionId};
 use crate::quic::{Entropy, Fed, Quic};
 pub use crate::session::{
-    ClientGauges, ClientStats, EndpointGauges, PrimaryGauges, SecondaryGauges, SessionGauges,
+    ClientGauges, ClientStats, EndpointGauges, PrimaryGauges, PrimaryStats, SecondaryGauges,
+    SessionGauges,
 };
 use crate::session::{ClientSession, Greeting, ServerContext};
 

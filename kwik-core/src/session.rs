@@ -30,6 +30,7 @@ pub use self::gauges::{
 };
 pub(crate) use self::greeting::{Greeted, Greeting, PendingJoin};
 pub(crate) use self::primary::PrimarySession;
+pub use self::primary::PrimaryStats;
 pub(crate) use self::secondary::SecondarySession;
 
 /// The world of one call: the time, and QUIC.

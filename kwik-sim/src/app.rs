@@ -7,8 +7,10 @@
 
 use serde::{Deserialize, Serialize};
 
+mod accepted;
 pub mod doorstep;
 pub mod hostile;
+mod marks;
 pub mod meddle;
 mod past;
 pub mod poke;
@@ -18,7 +20,9 @@ mod secondary;
 mod source;
 pub mod stale;
 
+pub use accepted::Accepted;
 pub use hostile::{Consequence, Hostility};
+pub use marks::{Marked, Marks};
 pub use past::Past;
 pub use primary::{Delivery, Loss, Primary, PrimarySpec};
 pub use reader::{Ask, Pace, Reader, ReaderSpec, StreamRead};

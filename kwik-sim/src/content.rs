@@ -7,6 +7,14 @@ use bytes::Bytes;
 
 use crate::rng::{Chance, GOLDEN, Purpose, mix};
 
+/// Bytes that are computed together.
+pub(crate) const WORD_BYTES: usize = 8;
+
+/// The index of the word that an offset lies in, and its place there.
+pub(crate) const fn place(offset: u64) -> (u64, usize) {
+    (offset / 8, (offset % 8) as usize)
+}
+
 /// The content of all streams of one world.
 #[derive(Clone, Copy, Debug)]
 pub struct Content {
@@ -27,6 +35,21 @@ impl Content {
     pub const fn forged(self) -> Self {
         Self {
             key: mix(self.key ^ GOLDEN),
+        }
+    }
+
+    /// The content of a secondary with this index, where each server writes its own.
+    #[must_use]
+    pub const fn marked(self, index: usize) -> Self {
+        Self {
+            key: mix(self.key ^ mix(GOLDEN.wrapping_add(1 + index as u64))),
+        }
+    }
+
+    /// The content of one stream, word by word.
+    pub(crate) fn words(self, stream: u64) -> Words {
+        Words {
+            key: mix(self.key ^ mix(stream)),
         }
     }
 
@@ -65,18 +88,31 @@ impl Content {
         len: usize,
         mut visit: impl FnMut(std::ops::Range<usize>, &[u8]) -> bool,
     ) {
-        let key = mix(self.key ^ mix(stream));
+        let words = self.words(stream);
         let mut at = 0;
         while at < len {
             let position = offset + at as u64;
-            let word = mix(key ^ (position / 8).wrapping_mul(GOLDEN)).to_le_bytes();
-            let skip = usize::from((position % 8) as u8);
-            let end = len.min(at + 8 - skip);
+            let (index, skip) = place(position);
+            let word = words.at(index);
+            let end = len.min(at + WORD_BYTES - skip);
             if !visit(at..end, &word[skip..skip + end - at]) {
                 return;
             }
             at = end;
         }
+    }
+}
+
+/// The content of one stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Words {
+    key: u64,
+}
+
+impl Words {
+    /// The word with this index: the bytes of the stream from eight times as far on.
+    pub(crate) fn at(self, index: u64) -> [u8; WORD_BYTES] {
+        mix(self.key ^ index.wrapping_mul(GOLDEN)).to_le_bytes()
     }
 }
 

@@ -211,7 +211,7 @@ impl KwikNode {
 
     /// The sessions of which its application was told anything.
     pub fn sessions(&self) -> impl Iterator<Item = SessionHandle> {
-        self.sessions.iter().copied()
+        self.sessions.keys().copied()
     }
 
     /// The endpoint.

@@ -7,26 +7,31 @@
 //! |---|---|---|
 //! | I1 | a reader reads the content of its stream, byte for byte | the reader, at each read |
 //! | I2 | each offset is read once: what the core has delivered is what was read | here |
-//! | I3 | every grant that an application gave has its final status, or its session is over | at the end |
+//! | I3 | every grant has exactly one final status, within its range, plans' too; what endpoints took for a stream that was read whole is all of it and no more, and each byte of it was brought once | `ledger`: at each event, and when all was read |
 //! | I4 | a stream ends where its answer does | here |
 //! | I5 | the client sees the streams that it or the primary opened, and no others | here |
-//! | I6 | an honest secondary brings no more than it was granted, and is blamed for nothing; a liar's bytes stay in its grants; a hostile one is closed with the code for its deed | here, at the end |
+//! | I6 | an honest secondary brings no more than it was granted, and is blamed for nothing; a liar's bytes stay in its grants; where servers write contents of their own, so do everybody's; a hostile one is closed with the code for its deed | here, `marks` |
 //! | I7 | everything that is held and has a bound is within it, at every end: bytes that wait, the memory under them, gaps, queues, grants, paths | `bounds`; the heap itself: `tests/heap` |
 //! | I8 | after the faults are over, the transfers end in time | [`trial`](crate::trial) |
 //! | I9 | when all is closed, nothing is left: no timer, no datagram, no session | at the end; the heap itself: `tests/heap` |
 //! | I10 | the same seed gives the same bytes in another process | `kwik-sim determinism` |
 //! | I11 | nothing panics, overflows or logs an error | [`trial`](crate::trial) |
-//! | I12 | credit does not deadlock: a transfer that stands still is one that I8 catches | [`trial`](crate::trial) |
+//! | I12 | credit does not deadlock: where nothing is lost and nobody rests, a transfer does not stand still | `stillness`: at each event |
 //! | I13 | at one instant there is an end to what happens, at every host: rounds, bursts, events | [`world`](crate::world) |
 //! | I14 | a deadline that was served is over: a session's at once, that of QUIC's loss detection after one expiry for each thing that it looks after | [`host`](crate::host), for raw peers [`raw`](crate::raw) |
 //! | I15 | every call in every state returns, and changes nothing if it must not | [`poke`](crate::app::poke), [`stale`](crate::app::stale), [`doorstep`](crate::app::doorstep) |
 
 mod bounds;
+mod ledger;
+mod marks;
+mod stillness;
 
 use kwik_core::error::{CloseReason, code};
 use kwik_core::ranges::RangeSet;
 
 use self::bounds::Bounds;
+use self::marks::Grants;
+use self::stillness::Stillness;
 use crate::app::{Conduct, Consequence};
 use crate::host::KwikNode;
 use crate::scenario::{FaultKind, Scenario, Who};
@@ -59,6 +64,9 @@ pub struct Oracle {
     primary_was_lost: bool,
     /// Bytes that each secondary was granted in earlier lives and in this one.
     granted: Vec<Granted>,
+    /// What they were granted where, if every byte tells who wrote it.
+    grants: Option<Grants>,
+    stillness: Option<Stillness>,
 }
 
 /// What one secondary was granted.
@@ -87,6 +95,10 @@ impl Oracle {
                 )
             }),
             granted: vec![Granted::default(); scenario.secondaries.len()],
+            grants: scenario
+                .marks
+                .then(|| Grants::new(scenario.secondaries.len())),
+            stillness: Stillness::new(scenario),
         }
     }
 
@@ -103,9 +115,17 @@ impl Oracle {
                 self.check_books(stage)?;
             } else if let Some(index) = stage.secondaries.iter().position(|&s| s == host) {
                 self.note_granted(stage, index);
+                if let Some(grants) = &mut self.grants {
+                    grants.note(stage, index);
+                }
+            } else {
+                ledger::check_statuses(stage)?;
             }
         }
-        Ok(())
+        match &self.stillness {
+            Some(stillness) => stillness.check(stage),
+            None => Ok(()),
+        }
     }
 
     /// I7: nothing is fuller than it may be, at any end that runs kwik-core.
@@ -172,6 +192,9 @@ impl Oracle {
         else {
             return Ok(());
         };
+        if let Some(stillness) = &mut self.stillness {
+            stillness.note(stage, &stats, &paths);
+        }
         if stats.delivered_bytes != read {
             let detail = format!("{} delivered, {read} read", stats.delivered_bytes);
             return Err(Breach::new("I2", detail));
@@ -245,7 +268,11 @@ impl Oracle {
                 return Err(Breach::new("I6", detail));
             }
         }
-        self.check_lies(scenario, stage)
+        self.check_lies(scenario, stage)?;
+        match &self.grants {
+            Some(grants) => grants.check(stage),
+            None => Ok(()),
+        }
     }
 
     /// I6: forged bytes lie inside the grants of those who lie. Where one of them has started anew, it
@@ -311,21 +338,13 @@ impl Oracle {
         Ok(())
     }
 
-    /// I3: no grant of the application is without an answer, although all of a stream was read.
+    /// I3: all was read, and the books of grants and of bytes are closed.
     ///
     /// # Errors
     ///
     /// What does not hold.
-    pub fn when_complete(&self, stage: &Stage) -> Result<(), Breach> {
-        if !stage.world.is_up(stage.primary) {
-            return Ok(());
-        }
-        let owed = stage.primary_app().grants_owed();
-        if owed > 0 {
-            let detail = format!("{owed} grants have no final status");
-            return Err(Breach::new("I3", detail));
-        }
-        Ok(())
+    pub fn when_complete(&self, scenario: &Scenario, stage: &mut Stage) -> Result<(), Breach> {
+        ledger::check_complete(scenario, stage)
     }
 }
 

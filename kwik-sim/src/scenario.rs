@@ -42,6 +42,10 @@ pub struct Scenario {
     /// What befalls the world, in the order in which it is looked at.
     #[serde(default, skip_serializing_if = "is_default")]
     pub faults: Vec<Fault>,
+    /// Whether each server writes a content of its own, so that every byte tells who wrote it. Copies
+    /// differ then; see [`Scenario::may_have_marks`].
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub marks: bool,
 }
 
 /// A server, and the two directions of its link to the client.
@@ -244,7 +248,16 @@ impl Scenario {
             sharing: Sharing::default(),
             tuning: Tuning::default(),
             faults: Vec::new(),
+            marks: false,
         }
+    }
+
+    /// Whether servers may write different contents: only where copies that differ cost nobody
+    /// anything, and where there is nobody whose lies would have to be told from them.
+    #[must_use]
+    pub fn may_have_marks(&self) -> bool {
+        let lies = |server: &Server| server.conduct == Conduct::Lies;
+        self.tuning.overlap == Overlap::FirstWins && !self.secondaries.iter().any(lies)
     }
 
     /// Bytes that the client asks for.

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use kwik_core::carrier::DialTarget;
 use kwik_core::config::Config;
-use kwik_core::endpoint::{self, ClientStats};
+use kwik_core::endpoint::{self, ClientStats, PrimaryStats};
 use kwik_core::ids::PathId;
 use kwik_core::path::{PathInfo, PathSpec};
 use kwik_core::plan::Spread;
 
 use crate::app::{
-    AnswerOn, Ask, Conduct, Delivery, Pace, Primary, PrimarySpec, Reader, ReaderSpec, Request,
-    Secondary, SecondarySpec,
+    AnswerOn, Ask, Conduct, Delivery, Marks, Pace, Primary, PrimarySpec, Reader, ReaderSpec,
+    Request, Secondary, SecondarySpec,
 };
 use crate::content::Content;
 use crate::crypto::CryptoMode;
@@ -52,6 +52,8 @@ pub struct Setting {
     /// How far the wall clocks of the servers run ahead of the client's: the primary's first; those
     /// that are not told, not at all.
     pub clocks_ahead_seconds: Vec<i64>,
+    /// Whether each server writes a content of its own, so that every byte tells who wrote it.
+    pub marks: bool,
 }
 
 impl Setting {
@@ -76,6 +78,7 @@ impl Setting {
             primary_pin: None,
             secondary_pins: BTreeMap::new(),
             clocks_ahead_seconds: Vec::new(),
+            marks: false,
         }
     }
 
@@ -161,6 +164,9 @@ impl Setting {
             asks: self.asks.clone(),
             content,
             forged: has_a_liar.then(|| content.forged()),
+            marks: self
+                .marks
+                .then(|| Marks::new(content, self.secondaries.len())),
         };
         let config = Arc::new(self.config.clone());
         KwikNode::program(config, None, self.crypto, move || Reader::new(spec.clone()))
@@ -183,7 +189,10 @@ impl Setting {
 
     fn secondary_program(&self, index: usize) -> Program {
         let ordinal = PRIMARY_ORDINAL + 1 + index;
-        let (identity, content) = (self.identity(ordinal), Content::new(self.seed));
+        let (identity, mut content) = (self.identity(ordinal), Content::new(self.seed));
+        if self.marks {
+            content = content.marked(index);
+        }
         let conduct = self.secondaries[index];
         if let Conduct::Hostile(hostility) = conduct {
             return hostility.program(self.crypto, identity, content, (self.seed, ordinal as u64));
@@ -310,14 +319,27 @@ impl Stage {
         hosts.position(|&host| self.world.addr(host) == addr)
     }
 
-    /// Grants of the primary's application of which it has not been told the end.
-    #[must_use]
-    pub fn grants_owed(&self) -> usize {
-        if self.world.is_up(self.primary) {
-            self.primary_app().grants_owed()
-        } else {
-            0
+    /// Grants of the primary, those of plans too, that have no final status.
+    pub fn grants_owed(&mut self) -> u64 {
+        let stats = self.primary_stats();
+        stats.iter().map(|stats| stats.grants_live).sum()
+    }
+
+    /// What each session of the primary has counted.
+    pub fn primary_stats(&mut self) -> Vec<PrimaryStats> {
+        if !self.world.is_up(self.primary) {
+            return Vec::new();
         }
+        self.world
+            .look(self.primary, |node: &mut KwikNode, moment| {
+                let (app, host) = node.app_mut::<Primary>(moment);
+                let sessions = app.sessions().into_iter();
+                let stats = sessions.filter_map(|session| {
+                    let primary = host.endpoint.primary(moment.now, session)?;
+                    Some(primary.stats())
+                });
+                stats.collect()
+            })
     }
 
     /// Looks at the client's session; `None` without one.

@@ -95,6 +95,7 @@ impl<'a> Trial<'a> {
         let servers = scenario.servers();
         setting.clocks_ahead_seconds = servers.map(|(_, s)| s.clock_ahead_seconds).collect();
         setting.secondaries = scenario.secondaries.iter().map(|s| s.conduct).collect();
+        setting.marks = scenario.marks;
         let mut stage = setting.build();
         let weather = Weather::new(scenario);
         weather.refresh(&mut stage);
@@ -355,7 +356,7 @@ impl<'a> Trial<'a> {
                 self.step(limit)?;
             }
             self.oracle
-                .when_complete(&self.stage)
+                .when_complete(self.scenario, &mut self.stage)
                 .map_err(|breach| self.breach(breach))?;
         }
         if self.stage.world.is_up(self.stage.client) {

@@ -394,6 +394,12 @@ impl World {
         Some(at.max(self.clock.time()))
     }
 
+    /// Whether a datagram is under way.
+    #[must_use]
+    pub fn is_anything_under_way(&self) -> bool {
+        self.flights.first_at().is_some()
+    }
+
     /// Lets everything happen that is due at a time.
     fn step_to(&mut self, at: Duration) {
         self.clock.advance_to(at);

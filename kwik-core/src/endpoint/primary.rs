@@ -12,7 +12,7 @@ use crate::ids::{ByteRange, GrantId, PathId, SegmentId, SessionId, StreamId};
 use crate::path::{PathInfo, PathSpec, RawTarget};
 use crate::plan::PlanSpec;
 use crate::quic::SessionCarriers;
-use crate::session::PrimarySession;
+use crate::session::{PrimarySession, PrimaryStats};
 
 /// A session with a client: its streams, and who writes them. Borrowed from an
 /// [`Endpoint`](super::Endpoint) for a few calls.
@@ -49,6 +49,12 @@ impl<'a> Primary<'a> {
     #[must_use]
     pub fn client_addr(&self) -> Option<SocketAddr> {
         self.client_addr
+    }
+
+    /// Counts since the beginning of the session.
+    #[must_use]
+    pub fn stats(&self) -> PrimaryStats {
+        self.session.stats()
     }
 
     /// Closes the session at once, with an error code for the client. What is in flight is lost. A

@@ -51,9 +51,9 @@ impl Endpoint {
         match greeted {
             None => {}
             Some(Greeted::Primary(session)) => {
-                entry.session = Session::Primary(Box::new(session));
+                entry.session = Session::Primary(session);
             }
-            Some(Greeted::Join(pending)) => self.join(handle, pending),
+            Some(Greeted::Join(pending)) => self.join(handle, *pending),
         }
     }
 

@@ -38,9 +38,9 @@ pub(crate) struct Greeting {
 /// What a connection turned out to be.
 pub(crate) enum Greeted {
     /// A new session, of which this end is the primary.
-    Primary(PrimarySession),
+    Primary(Box<PrimarySession>),
     /// A client that holds a valid ticket.
-    Join(PendingJoin),
+    Join(Box<PendingJoin>),
 }
 
 /// A join that is proven and not yet accepted.
@@ -184,20 +184,20 @@ impl Greeting {
             session.handle(now, input, carriers);
         }
         session.handle(now, Input::Readable(carrier), carriers);
-        Some(Greeted::Primary(session))
+        Some(Greeted::Primary(Box::new(session)))
     }
 
     fn on_join(&mut self, now: Now, join: &Join, carriers: &mut dyn Carriers) -> Option<Greeted> {
         match self.check_join(now, join) {
             Ok(peer) => {
                 let control = self.control.take()?;
-                Some(Greeted::Join(PendingJoin {
+                Some(Greeted::Join(Box::new(PendingJoin {
                     greeting: self.take(),
                     control,
                     peer,
                     session: join.session,
                     path: join.path,
-                }))
+                })))
             }
             Err(error) => {
                 tracing::info!(session = %join.session, path = %join.path, %error, "join refused");

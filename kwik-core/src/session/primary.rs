@@ -13,6 +13,7 @@ mod grants;
 mod paths;
 mod plans;
 mod segments;
+mod stats;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use self::grants::Grants;
 use self::paths::Paths;
 use self::plans::Plans;
 use self::segments::Segments;
+pub use self::stats::PrimaryStats;
 use self::streams::Streams;
 use super::ServerContext;
 use super::control::ControlChannel;

@@ -1,5 +1,6 @@
 //! A primary that answers requests, alone or together with its secondaries.
 
+mod ledger;
 mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,8 +15,9 @@ use kwik_core::plan::Spread;
 use kwik_core::ranges::RangeSet;
 use kwik_core::wire::LostReason;
 
+use self::ledger::Ledger;
 use self::session::Session;
-use super::Past;
+use super::{Accepted, Past};
 use crate::content::Content;
 use crate::host::{App, Hosted};
 
@@ -74,6 +76,8 @@ pub struct Primary {
     holes: u64,
     closed: Vec<CloseReason>,
     errors: Vec<StreamError>,
+    /// What was wrong with a final status.
+    wrong_status: Option<String>,
 }
 
 impl Primary {
@@ -91,6 +95,7 @@ impl Primary {
             holes: 0,
             closed: Vec::new(),
             errors: Vec::new(),
+            wrong_status: None,
         }
     }
 
@@ -160,6 +165,17 @@ impl Primary {
     #[must_use]
     pub fn closed(&self) -> &[CloseReason] {
         &self.closed
+    }
+
+    /// The first final status that was not to come, of a grant of its own.
+    #[must_use]
+    pub fn wrong_status(&self) -> Option<&str> {
+        self.wrong_status.as_deref()
+    }
+
+    /// What its endpoint took of it, in each session that there is.
+    pub fn accepted(&self) -> impl Iterator<Item = &Accepted> {
+        self.sessions.values().map(|session| &session.accepted)
     }
 
     /// Calls that failed.
@@ -254,12 +270,25 @@ impl Primary {
         });
     }
 
+    /// Enters a final status into the ledger of its session.
+    fn enter(&mut self, handle: SessionHandle, status: impl FnOnce(&mut Ledger)) {
+        let wrong = match self.sessions.get_mut(&handle) {
+            Some(session) => {
+                status(&mut session.ledger);
+                session.ledger.take_wrong()
+            }
+            None => Some("a grant has a final status and no session".to_owned()),
+        };
+        self.wrong_status = self.wrong_status.take().or(wrong);
+    }
+
     fn on_lost(
         &mut self,
         host: &mut Hosted<'_>,
         handle: SessionHandle,
         (grant, reason, missing): (GrantId, LostReason, RangeSet),
     ) {
+        self.enter(handle, |ledger| ledger.on_lost(grant, &missing));
         let Some(session) = self.sessions.get_mut(&handle) else {
             return;
         };
@@ -311,6 +340,7 @@ impl App for Primary {
             PrimaryEvent::Path(event) => self.on_path(host, handle, event),
             PrimaryEvent::GrantDone { grant, end } => {
                 self.done.push((grant, end));
+                self.enter(handle, |ledger| ledger.on_done(grant, end));
                 self.with(host, handle, |session, primary, _| {
                     session.grants.remove(&grant);
                     session.share(primary)

@@ -12,7 +12,7 @@ use kwik_core::ids::{ByteRange, SessionHandle, StreamId};
 use kwik_core::ranges::RangeSet;
 use serde::{Deserialize, Serialize};
 
-use super::{AnswerOn, Past, Request};
+use super::{AnswerOn, Marked, Marks, Past, Request};
 use crate::content::Content;
 use crate::host::{App, Hosted};
 
@@ -28,6 +28,8 @@ pub struct ReaderSpec {
     /// What a liar writes in their place, if there is one among the servers: then it is no fault of
     /// anybody else if such bytes are read.
     pub forged: Option<Content>,
+    /// Where each server writes a content of its own: these.
+    pub marks: Option<Marks>,
 }
 
 /// One request, and how its answer is read.
@@ -84,6 +86,8 @@ pub struct StreamRead {
     pub wrong_at: Option<u64>,
     /// The places of bytes that a liar has written there.
     pub forged: RangeSet,
+    /// Where the marks of the secondaries were seen, if they have any.
+    pub marked: Marked,
     /// How it failed, if it did.
     pub error: Option<StreamError>,
 }
@@ -100,6 +104,11 @@ impl StreamRead {
         self.first_byte_at.get_or_insert(time);
         let begin = self.bytes;
         self.bytes += chunk.len() as u64;
+        if let Some(marks) = &spec.marks {
+            let wrong_at = marks.recognise(stream, begin, chunk, &mut self.marked);
+            self.wrong_at = self.wrong_at.or(wrong_at);
+            return;
+        }
         let different = spec.content.first_difference(stream.0, begin, chunk);
         let (Some(at), None) = (different, self.wrong_at) else {
             return;
@@ -532,6 +541,7 @@ mod tests {
             asks: Vec::new(),
             content,
             forged: has_a_liar.then(|| content.forged()),
+            marks: None,
         }
     }
 

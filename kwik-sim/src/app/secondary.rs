@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use kwik_core::error::{CloseReason, StreamError};
 use kwik_core::event::{Event, EventKind, SecondaryEvent};
-use kwik_core::ids::{GrantId, SegmentId, SessionHandle, StreamId};
+use kwik_core::ids::{ByteRange, GrantId, SegmentId, SessionHandle, StreamId};
 use kwik_core::ranges::RangeSet;
 use kwik_core::wire::Extent;
 use serde::{Deserialize, Serialize};
 
 use super::source::{Pumped, Source};
-use super::{Hostility, Past};
+use super::{Accepted, Hostility, Past};
 use crate::content::Content;
 use crate::host::{App, Hosted};
 
@@ -88,6 +88,9 @@ pub struct Secondary {
     grants: u64,
     granted_bytes: u64,
     granted: BTreeMap<StreamId, RangeSet>,
+    /// The same, in the order in which they came.
+    granted_ranges: Vec<(StreamId, ByteRange)>,
+    accepted: Accepted,
     commands: Vec<Vec<u8>>,
     raw: Vec<Vec<u8>>,
     closed: Vec<CloseReason>,
@@ -118,6 +121,8 @@ impl Secondary {
             grants: 0,
             granted_bytes: 0,
             granted: BTreeMap::new(),
+            granted_ranges: Vec::new(),
+            accepted: Accepted::default(),
             commands: Vec::new(),
             raw: Vec::new(),
             closed: Vec::new(),
@@ -143,6 +148,18 @@ impl Secondary {
     #[must_use]
     pub fn granted(&self, stream: StreamId) -> RangeSet {
         self.granted.get(&stream).cloned().unwrap_or_default()
+    }
+
+    /// The ranges of all grants that it was given so far, in that order.
+    #[must_use]
+    pub fn granted_ranges(&self) -> &[(StreamId, ByteRange)] {
+        &self.granted_ranges
+    }
+
+    /// What its endpoint took of it.
+    #[must_use]
+    pub fn accepted(&self) -> &Accepted {
+        &self.accepted
     }
 
     /// Grants that it was given so far.
@@ -251,10 +268,12 @@ impl Secondary {
         let (Some(mut secondary), Some(work)) = (secondary, works.get_mut(&grant)) else {
             return;
         };
-        let segment = work.segment;
+        let (segment, from) = (work.segment, work.source.next());
         let pumped = work
             .source
             .pump_some(most, |bytes| secondary.write_segment(segment, bytes));
+        let stream = StreamId(work.source.stream());
+        self.accepted.note(stream, from, work.source.next());
         work.is_blocked = pumped == Ok(Pumped::Blocked);
         if matches!(pumped, Ok(Pumped::Blocked | Pumped::Spent)) {
             return;
@@ -344,6 +363,7 @@ impl App for Secondary {
                 }
                 let granted = self.granted.entry(remote_stream_id).or_default();
                 granted.insert(extent.range());
+                self.granted_ranges.push((remote_stream_id, extent.range()));
                 self.commands.push(command.to_vec());
                 self.on_grant(host, session, (grant, remote_stream_id, extent));
             }

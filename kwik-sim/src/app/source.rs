@@ -78,6 +78,11 @@ impl Source {
         }
     }
 
+    /// The stream.
+    pub(super) fn stream(&self) -> u64 {
+        self.stream
+    }
+
     /// The offset of the next byte to be taken.
     pub(super) fn next(&self) -> u64 {
         self.at - self.pending.len() as u64

@@ -20,6 +20,7 @@ fn stage(scenario: &Scenario, delivery: Delivery) -> Stage {
     setting.delivery = delivery;
     let conducts = scenario.secondaries.iter().map(|server| server.conduct);
     setting.secondaries = conducts.collect();
+    setting.marks = scenario.marks;
     setting.build()
 }
 
@@ -38,7 +39,11 @@ fn watch(oracle: &mut Oracle, stage: &mut Stage) -> Option<&'static str> {
 /// What is found when the primary answers by hand: `write` is given the stream of the answer.
 fn found_when_answered(write: impl Fn(&mut Stage, StreamId)) -> Option<&'static str> {
     let scenario = Scenario::new(1, 0, 64 * KIB);
-    let (mut stage, mut oracle) = (stage(&scenario, Delivery::ByHand), Oracle::new(&scenario));
+    found_in(&scenario, write)
+}
+
+fn found_in(scenario: &Scenario, write: impl Fn(&mut Stage, StreamId)) -> Option<&'static str> {
+    let (mut stage, mut oracle) = (stage(scenario, Delivery::ByHand), Oracle::new(scenario));
     stage.world.run_for(Duration::from_secs(1));
     let (stream, _) = stage.primary_app().unanswered()[0];
     write(&mut stage, stream);
@@ -57,7 +62,7 @@ fn an_honest_answer_breaks_nothing() {
         let (mut stage, mut oracle) = (stage(&scenario, delivery), Oracle::new(&scenario));
         assert_eq!(watch(&mut oracle, &mut stage), None);
         assert!(stage.reader().done_at().is_some());
-        assert_eq!(oracle.when_complete(&stage), Ok(()));
+        assert_eq!(oracle.when_complete(&scenario, &mut stage), Ok(()));
         assert_eq!(oracle.check_blame(&scenario, &stage), Ok(()));
     }
 }
@@ -137,7 +142,9 @@ fn what_is_left_of_a_session_is_seen() {
     };
     let (mut stage, oracle) = (stage(&scenario, delivery), Oracle::new(&scenario));
     stage.world.run_for(Duration::from_secs(1));
-    let owed = oracle.when_complete(&stage).map_err(|b| b.invariant);
+    let owed = oracle
+        .when_complete(&scenario, &mut stage)
+        .map_err(|b| b.invariant);
     assert_eq!(owed, Err("I3"));
     let left = oracle
         .at_end(&scenario, &mut stage)
@@ -161,3 +168,6 @@ fn a_secondary_that_is_blamed_for_nothing_is_seen() {
         .map_err(|b| b.invariant);
     assert_eq!(blamed, Err("I6"));
 }
+
+mod books;
+mod marked;

@@ -39,6 +39,9 @@ const SECONDS_MAX: u64 = 20;
 /// An answer is shared out in at most so many ranges of equal length.
 const RANGES_MAX: u64 = 128;
 
+/// Of 256 worlds, so many have servers that write contents of their own, if they may.
+const MARKED_OF_256: u64 = 72;
+
 /// Features that have nothing to do with links and faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Feature {
@@ -178,6 +181,7 @@ impl Draw<'_> {
             scenario.sharing = self.sharing(scenario.wanted());
         }
         scenario.faults = self.faults(&in_play.perils, &scenario);
+        scenario.marks = self.chance(MARKED_OF_256) && scenario.may_have_marks();
         scenario
     }
 

@@ -64,9 +64,12 @@ impl Who {
 }
 
 impl Scenario {
-    /// Whether every fault has somebody whom it can befall.
+    /// Whether every fault has somebody whom it can befall, and marks harm nobody.
     #[must_use]
     pub fn is_coherent(&self) -> bool {
+        if self.marks && !self.may_have_marks() {
+            return false;
+        }
         self.faults.iter().all(|fault| match fault.what.who() {
             None | Some(Who::Primary) => true,
             Some(Who::Client) => !fault.what.is_for_servers(),

@@ -287,6 +287,8 @@ impl ClientSession {
         stream: StreamId,
         landed: Landed,
     ) -> Result<(), Violation> {
+        // The last bytes of a path that is retired end it.
+        self.count_received(path, landed.new_bytes, cx.now.monotonic);
         // What these bytes say of their writer hangs on the grant as it was when they came.
         let was_live = matches!(header.owner, SegmentOwner::Grant(grant)
             if self.ledger.get(grant).is_some_and(Held::is_live));
@@ -309,7 +311,6 @@ impl ClientSession {
         }
         self.feed_start(cx.now.monotonic, &touched);
         self.settle(cx, &touched);
-        self.count_received(path, landed.new_bytes, cx.now.monotonic);
         let buffered = self.streams.buffered_bytes(stream);
         self.stats.note_buffered(stream, buffered);
         // Told, and under two of three policies nothing more [OVL-3].

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::PrimarySession;
 use super::plans::PlanId;
+use super::stats::Counters;
 use crate::carrier::{Carriers, Now};
 use crate::error::{Misuse, StreamError, Violation};
 use crate::event::PrimaryEvent;
@@ -26,6 +27,7 @@ const LOST_RANGES_MAX: usize = 16_384;
 pub(super) struct Grants {
     table: BTreeMap<GrantId, Given>,
     next: u64,
+    pub(super) counters: Counters,
 }
 
 /// A grant without a final status.
@@ -70,6 +72,16 @@ impl Grants {
             ));
         }
         Ok(self.table.get_mut(&grant))
+    }
+
+    /// How many were given.
+    pub(super) fn given(&self) -> u64 {
+        self.next
+    }
+
+    /// How many have no final status.
+    pub(super) fn live_count(&self) -> u64 {
+        self.table.len() as u64
     }
 
     /// What of the stream draining grants may still bring.
@@ -256,6 +268,9 @@ impl PrimarySession {
         let sealed = found.sealer.seal_grant(grant, stream, extent, command);
         found.grants += 1;
         self.grants.next += 1;
+        if let Extent::Fixed(range) = extent {
+            self.grants.counters.granted_bytes += range.len();
+        }
         self.grants.table.insert(
             grant,
             Given {
@@ -326,6 +341,7 @@ impl PrimarySession {
         let grant = status.grant;
         // A grant whose final status was heard is over [GRANT-3].
         let Some(given) = self.grants.get(grant)? else {
+            self.grants.counters.late_statuses += 1;
             return Ok(());
         };
         let extent = given.extent;
@@ -358,6 +374,10 @@ impl PrimarySession {
         let (range, lost) = verdict;
         let missing_bytes = lost.as_ref().map_or(0, |(_, missing)| missing.bytes());
         self.on_present(now, grant, range.len() - missing_bytes);
+        self.grants.counters.lost_bytes += missing_bytes;
+        if extent.is_open() {
+            self.grants.counters.granted_bytes += range.len();
+        }
         if let Some(given) = self.grants.table.remove(&grant) {
             self.on_verdict(
                 Verdict {

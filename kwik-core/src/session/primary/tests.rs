@@ -3,5 +3,6 @@
 mod bench;
 mod grants;
 mod plans;
+mod stats;
 mod streams;
 mod writing;

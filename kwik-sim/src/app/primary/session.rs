@@ -13,9 +13,9 @@ use kwik_core::error::{Misuse, StreamError};
 use kwik_core::ids::{ByteRange, GrantId, PathId, SegmentId, StreamId};
 use kwik_core::plan::PlanSpec;
 
-use super::{Delivery, PrimarySpec};
+use super::{Delivery, Ledger, PrimarySpec};
 use crate::app::source::{Pumped, Source};
-use crate::app::{AnswerOn, Past, Request};
+use crate::app::{Accepted, AnswerOn, Past, Request};
 use crate::content::Content;
 
 /// The command in every grant. What is wanted follows from the stream and the range.
@@ -45,6 +45,9 @@ pub(super) struct Session {
     /// Answers that the application shares out.
     pub(super) shared: BTreeMap<StreamId, Shared>,
     pub(super) grants: BTreeMap<GrantId, (StreamId, PathId, ByteRange)>,
+    pub(super) ledger: Ledger,
+    /// What the endpoint took, at cursors and in segments.
+    pub(super) accepted: Accepted,
     /// Answers that are to be handed on.
     pub(super) by_hand: Vec<(StreamId, u64)>,
     /// Streams that it opened and that were not taken note of.
@@ -76,6 +79,8 @@ impl Session {
             own: BTreeMap::new(),
             shared: BTreeMap::new(),
             grants: BTreeMap::new(),
+            ledger: Ledger::default(),
+            accepted: Accepted::default(),
             by_hand: Vec::new(),
             past: Past::default(),
         }
@@ -191,7 +196,9 @@ impl Session {
         let Some(source) = self.plain.get_mut(&stream) else {
             return Ok(());
         };
+        let from = source.next();
         let pumped = source.pump(|bytes| primary.write(stream, bytes));
+        self.accepted.note(stream, from, source.next());
         if pumped == Ok(Pumped::Blocked) {
             return Ok(());
         }
@@ -227,10 +234,12 @@ impl Session {
         primary: &mut endpoint::Primary<'_>,
         segment: SegmentId,
     ) -> Result<(), StreamError> {
-        let Some((_, source)) = self.own.get_mut(&segment) else {
+        let Some((stream, source)) = self.own.get_mut(&segment) else {
             return Ok(());
         };
+        let from = source.next();
         let pumped = source.pump(|bytes| primary.write_segment(segment, bytes));
+        self.accepted.note(*stream, from, source.next());
         if pumped == Ok(Pumped::Blocked) {
             return Ok(());
         }
@@ -302,6 +311,7 @@ impl Session {
         match primary.delegate(stream, range, path, Bytes::from_static(COMMAND)) {
             Ok(grant) => {
                 self.grants.insert(grant, (stream, path, range));
+                self.ledger.on_given(grant, stream, range);
                 Ok(())
             }
             // Its end is about to be told.

@@ -128,7 +128,7 @@ fn every_property_of_a_link_is_drawn_and_losses_are_mostly_small() {
 
 #[test]
 fn every_other_feature_is_drawn() {
-    let features: [Named<Scenario>; 15] = [
+    let features: [Named<Scenario>; 16] = [
         ("usual size", |s| s.wanted() == USUAL_BYTES),
         ("nothing", |s| s.wanted() == 0),
         ("one byte", |s| s.wanted() == 1),
@@ -148,11 +148,14 @@ fn every_other_feature_is_drawn() {
         }),
         ("reject", |s| s.tuning.overlap == Overlap::Reject),
         ("clock", |s| s.primary.clock_ahead_seconds != 0),
+        ("marks", |s| s.marks),
     ];
     for (name, is_so) in features {
         assert!(count(is_so) >= 50, "{name}: {}", count(is_so));
     }
     assert!(count(|s| s.wanted() == USUAL_BYTES && s.secondaries.len() == 2) > SEEDS / 2);
+    let marked = count(|s| s.marks);
+    assert!((SEEDS / 5..SEEDS * 3 / 10).contains(&marked), "{marked}");
     let cuts =
         |way: Way| move |f: &FaultKind| matches!(f, FaultKind::Cut { way: w, .. } if *w == way);
     for way in [Way::Up, Way::Down, Way::Both] {

@@ -163,6 +163,25 @@ fn a_retired_path_finishes_what_it_has() {
     });
 }
 
+/// The last byte of its last grant ends the path, and counts all the same.
+#[test]
+fn the_bytes_that_end_a_retired_path_are_counted() {
+    let mut world = joined();
+    let hold = world.hold(PATH, Side::Client, What::Segments);
+    let stream = world.open_stream();
+    world.delegate(stream, (0, 5000), PATH);
+    world
+        .primary(|p, cx| p.session.retire_path(cx.now, PATH, cx.carriers))
+        .expect("active");
+    world.settle();
+    world.lift(hold);
+    world.settle();
+    let paths = world.client(|c, cx| c.session.paths(cx.carriers));
+    let info = paths.iter().find(|info| info.path == PATH);
+    let seen = info.map(|info| (info.phase, info.received_bytes));
+    assert_eq!(seen, Some((PathPhase::Retired, 5000)));
+}
+
 /// [PATH-8]
 #[test]
 fn a_retired_path_with_endless_work_closes_in_time() {

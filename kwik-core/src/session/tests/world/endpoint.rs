@@ -51,9 +51,9 @@ impl World {
     pub(super) fn on_greeted(&mut self, id: ActorId, greeted: Greeted) {
         match greeted {
             Greeted::Primary(session) => {
-                self.actors[id.0].role = Role::Primary(Box::new(PrimaryApp::new(session)));
+                self.actors[id.0].role = Role::Primary(Box::new(PrimaryApp::new(*session)));
             }
-            Greeted::Join(pending) => self.on_join(id, pending),
+            Greeted::Join(pending) => self.on_join(id, *pending),
         }
     }
 

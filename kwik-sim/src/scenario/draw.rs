@@ -11,6 +11,7 @@
 
 mod links;
 mod perils;
+mod swizzle;
 #[cfg(test)]
 mod tests;
 

@@ -167,9 +167,23 @@ impl Weather {
             | FaultKind::Storm { .. } => {}
         }
         if lasts > Duration::ZERO {
+            if self.is_swizzled(&what, now + lasts) {
+                self.met.insert("swizzle");
+            }
             self.active.push((now + lasts, what));
         }
         self.refresh(stage);
+    }
+
+    /// Whether a link is cut that is healed before another is that was cut already.
+    fn is_swizzled(&self, what: &FaultKind, end: Duration) -> bool {
+        let FaultKind::Cut { server, .. } = what else {
+            return false;
+        };
+        let is_other =
+            |active: &FaultKind| matches!(active, FaultKind::Cut { server: s, .. } if s != server);
+        let mut lasting = self.active.iter();
+        lasting.any(|(later, active)| *later > end && is_other(active))
     }
 
     /// Makes links and hosts what they are under all that lasts.

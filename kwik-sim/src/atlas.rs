@@ -359,13 +359,16 @@ pub fn convergence_bound(
         .servers()
         .map(|(_, server)| round_trip(server))
         .max();
-    let readers = scenario.asks.iter().map(|ask| match ask.pace {
-        Pace::Eager => Duration::ZERO,
-        Pace::Slow { bytes, every } => {
-            let turns = ask.request.bytes.div_ceil(bytes.max(1) as u64);
-            every.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX))
-        }
-        Pace::Rest { length, .. } => length,
+    let readers = scenario.asks.iter().map(|ask| {
+        ask.ends.delay()
+            + match ask.pace {
+                Pace::Eager => Duration::ZERO,
+                Pace::Slow { bytes, every } => {
+                    let turns = ask.request.bytes.div_ceil(bytes.max(1) as u64);
+                    every.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX))
+                }
+                Pace::Rest { length, .. } => length,
+            }
     });
     let is_mute = |conduct| !matches!(conduct, Conduct::Honest { .. } | Conduct::Slow { .. });
     let conducts = scenario.secondaries.iter().map(|server| server.conduct);
@@ -533,6 +536,11 @@ pub const fn expected_cells() -> &'static [(&'static str, Ending)] {
         ("hostile", Complete),
         ("hostile", Degraded),
         ("slow-reader", Complete),
+        ("stopped", Complete),
+        ("stopped", Degraded),
+        ("reset", Complete),
+        ("reset", Degraded),
+        ("taken-back", Complete),
     ]
 }
 

@@ -8,7 +8,7 @@
 //! | I1 | a reader reads the content of its stream, byte for byte | the reader, at each read |
 //! | I2 | each offset is read once: what the core has delivered is what was read | here |
 //! | I3 | every grant that an application gave has its final status, or its session is over | at the end |
-//! | I4 | a stream ends where its answer does | here |
+//! | I4 | a stream ends where its answer does, or with the code with which somebody gave it up | here |
 //! | I5 | the client sees the streams that it or the primary opened, and no others | here |
 //! | I6 | an honest secondary brings no more than it was granted, and is blamed for nothing; a liar's bytes stay in its grants; a hostile one is closed with the code for its deed | here, at the end |
 //! | I7 | what waits in the reassembly is within the windows | here |
@@ -118,7 +118,7 @@ impl Oracle {
             if let Some(offset) = read.wrong_at {
                 return Err(Breach::new("I1", format!("stream {stream} at {offset}")));
             }
-            if read.ended_at.is_some() && read.bytes != wanted {
+            if read.wrong_end {
                 let detail = format!("stream {stream} ends at {} of {wanted}", read.bytes);
                 return Err(Breach::new("I4", detail));
             }

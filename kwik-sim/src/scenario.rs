@@ -16,7 +16,7 @@ use kwik_core::config::Overlap;
 use kwik_core::plan::Spread;
 use serde::{Deserialize, Serialize};
 
-use crate::app::{AnswerOn, Ask, Conduct, Delivery, Pace, Request};
+use crate::app::{AnswerOn, Ask, Conduct, Delivery, Request};
 use crate::link::LinkSpec;
 
 /// A world, and what befalls it.
@@ -231,13 +231,10 @@ impl Scenario {
             seed,
             primary: Server::default(),
             secondaries: vec![Server::default(); secondaries],
-            asks: vec![Ask {
-                request: Request {
-                    bytes,
-                    answer_on: AnswerOn::OwnStream,
-                },
-                pace: Pace::Eager,
-            }],
+            asks: vec![Ask::new(Request {
+                bytes,
+                answer_on: AnswerOn::OwnStream,
+            })],
             sharing: Sharing::default(),
             tuning: Tuning::default(),
             faults: Vec::new(),

@@ -66,13 +66,10 @@ impl Setting {
             crypto: CryptoMode::Null,
             secondaries: vec![Conduct::HONEST; secondaries],
             delivery: Delivery::Plan(Spread::Pull),
-            asks: vec![Ask {
-                request: Request {
-                    bytes,
-                    answer_on: AnswerOn::OwnStream,
-                },
-                pace: Pace::Eager,
-            }],
+            asks: vec![Ask::new(Request {
+                bytes,
+                answer_on: AnswerOn::OwnStream,
+            })],
             primary_pin: None,
             secondary_pins: BTreeMap::new(),
             clocks_ahead_seconds: Vec::new(),

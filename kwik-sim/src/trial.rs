@@ -171,7 +171,7 @@ impl<'a> Trial<'a> {
             return 100;
         }
         let wanted = self.scenario.wanted();
-        let read = self.stage.reader().bytes();
+        let read = self.stage.reader().settled_bytes();
         (read * 100).checked_div(wanted).unwrap_or(100)
     }
 
@@ -265,7 +265,7 @@ impl<'a> Trial<'a> {
             .check_blame(self.scenario, &self.stage)
             .map_err(|breach| self.breach(breach))?;
         if self.stage.world.is_up(self.stage.primary)
-            && let Some(error) = self.stage.primary_app().errors().first()
+            && let Some(error) = self.stage.primary_app().unexcused()
             && self.is_complete()
         {
             return Err(self.broken("calls", format!("the primary's application: {error}")));

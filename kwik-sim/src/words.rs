@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kwik_core::ids::PathId;
 
-use crate::app::Conduct;
+use crate::app::{Conduct, Ends};
 use crate::scenario::{Fault, FaultKind, Scenario, Sharing, Way, When, Who};
 
 /// A number of bytes with a unit.
@@ -73,7 +73,30 @@ pub fn scenario(scenario: &Scenario) -> String {
             words += &format!(", secondary {index} {conduct}");
         }
     }
+    for (index, ask) in scenario.asks.iter().enumerate() {
+        if let Some(end) = ends(&ask.ends) {
+            words += &format!(", answer {index} {end}");
+        }
+    }
     words
+}
+
+/// How an answer ends, if somebody gives it up.
+#[must_use]
+pub fn ends(ends: &Ends) -> Option<String> {
+    Some(match ends {
+        Ends::Whole => return None,
+        Ends::Stopped { percent, code } => {
+            format!("stopped by the client at {percent} % with {code}")
+        }
+        Ends::Reset { after, code } => {
+            format!(
+                "given up by the primary after {} with {code}",
+                seconds(*after)
+            )
+        }
+        Ends::TakenBack { code } => format!("never asked for: taken back with {code}"),
+    })
 }
 
 /// What a secondary does, if it is not what is asked of it and at once.
@@ -236,6 +259,11 @@ mod tests {
             scenario(&slow),
             format!("{text}, secondary 1 writes 2.0 KiB every 0.020 s")
         );
+        slow.asks[0].ends = Ends::Stopped {
+            percent: 40,
+            code: 7,
+        };
+        assert!(scenario(&slow).ends_with(", answer 0 stopped by the client at 40 % with 7"));
         let crash = Fault {
             at: When::Percent(30),
             what: FaultKind::Crash(Who::Secondary(1)),

@@ -14,7 +14,7 @@ use kwik_core::plan::Spread;
 use kwik_core::ranges::RangeSet;
 use kwik_core::wire::LostReason;
 
-use self::session::Session;
+use self::session::{Doubt, Session};
 use crate::content::Content;
 use crate::host::{App, Hosted};
 
@@ -71,8 +71,14 @@ pub struct Primary {
     /// Streams that it opened.
     opened: BTreeSet<StreamId>,
     holes: u64,
+    /// Streams that were given up, and with which code: by the client, and by itself.
+    stopped: Vec<(StreamId, u64)>,
+    gave_up: Vec<(StreamId, u64)>,
     closed: Vec<CloseReason>,
     errors: Vec<StreamError>,
+    /// Calls that failed, and may have been made because it was not told yet that the client has stopped a
+    /// stream.
+    doubts: Vec<(SessionHandle, Doubt, StreamError)>,
 }
 
 impl Primary {
@@ -88,8 +94,11 @@ impl Primary {
             paths: Vec::new(),
             opened: BTreeSet::new(),
             holes: 0,
+            stopped: Vec::new(),
+            gave_up: Vec::new(),
             closed: Vec::new(),
             errors: Vec::new(),
+            doubts: Vec::new(),
         }
     }
 
@@ -155,16 +164,42 @@ impl Primary {
         self.holes
     }
 
+    /// Answers of which the client wanted no more, and the codes that it said.
+    #[must_use]
+    pub fn stopped(&self) -> &[(StreamId, u64)] {
+        &self.stopped
+    }
+
+    /// Answers that it gave up itself, and with which codes.
+    #[must_use]
+    pub fn gave_up(&self) -> &[(StreamId, u64)] {
+        &self.gave_up
+    }
+
     /// Why its sessions ended.
     #[must_use]
     pub fn closed(&self) -> &[CloseReason] {
         &self.closed
     }
 
-    /// Calls that failed.
+    /// Calls that failed, but for those about which something is still to be told.
     #[must_use]
     pub fn errors(&self) -> &[StreamError] {
         &self.errors
+    }
+
+    /// Calls that failed, and about which nothing was told that excuses them.
+    #[must_use]
+    pub fn unexcused(&self) -> Option<&StreamError> {
+        let doubts = self.doubts.iter().map(|(_, _, error)| error);
+        self.errors.iter().chain(doubts).next()
+    }
+
+    /// The client has stopped a stream, which may have been why calls failed.
+    fn excuse(&mut self, handle: SessionHandle, stream: StreamId, code: u64) {
+        self.doubts.retain(|&(session, doubt, _)| {
+            session != handle || (doubt != Doubt::Stream(stream) && doubt != Doubt::Code(code))
+        });
     }
 
     /// Does one step of a session, noting what fails.
@@ -180,10 +215,15 @@ impl Primary {
     ) -> Option<T> {
         let session = self.sessions.get_mut(&handle)?;
         let mut primary = host.endpoint.primary(host.moment.now, handle)?;
+        session.time = host.moment.time;
         let result = step(session, &mut primary, &self.spec);
         self.unanswered.append(&mut session.by_hand);
         self.opened.append(&mut session.opened);
-        result.map_err(|error| self.errors.push(error)).ok()
+        let failed = |error| match session.doubt(&error) {
+            Some(doubt) => self.doubts.push((handle, doubt, error)),
+            None => self.errors.push(error),
+        };
+        result.map_err(failed).ok()
     }
 
     fn on_accepted(&mut self, host: &mut Hosted<'_>, handle: SessionHandle) {
@@ -221,9 +261,11 @@ impl Primary {
                 self.with(host, handle, |s, primary, _| s.write(primary, stream));
             }
             StreamEvent::Stopped { stream, code } => {
+                self.stopped.push((stream, code));
+                self.excuse(handle, stream, code);
                 self.with(host, handle, |session, primary, _| {
                     session.forget(stream);
-                    Ok(primary.reset(stream, code)?)
+                    session.share(primary)
                 });
             }
             StreamEvent::Finished(_) => {}
@@ -298,6 +340,18 @@ impl Primary {
 
 impl App for Primary {
     fn start(&mut self, _: &mut Hosted<'_>) {}
+
+    fn alarm(&self) -> Option<Duration> {
+        let unwanted = self.sessions.values().flat_map(|s| s.unwanted.values());
+        unwanted.map(|(at, _)| *at).min()
+    }
+
+    fn on_alarm(&mut self, host: &mut Hosted<'_>) {
+        for handle in self.sessions() {
+            let given_up = self.with(host, handle, |session, primary, _| session.give_up(primary));
+            self.gave_up.extend(given_up.into_iter().flatten());
+        }
+    }
 
     fn on_event(&mut self, host: &mut Hosted<'_>, event: Event) {
         let handle = event.session;

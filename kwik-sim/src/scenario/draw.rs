@@ -19,11 +19,12 @@ use std::time::Duration;
 
 use arbitrary::Unstructured;
 use kwik_core::config::Overlap;
+use kwik_core::error::code;
 
 use self::links::Ill;
 use self::perils::Peril;
 use super::{Scenario, Server, Sharing, Tuning};
-use crate::app::{AnswerOn, Ask, Conduct, Hostility, Pace, Request};
+use crate::app::{AnswerOn, Ask, Conduct, Ends, Hostility, Pace, Request};
 use crate::rng::{Chance, Purpose};
 
 /// Bytes that a seed is expanded to: more than any scenario takes.
@@ -47,6 +48,7 @@ enum Feature {
     Sizes,
     Streams,
     Paces,
+    Ends,
     Windows,
     Overlaps,
     Sharing,
@@ -55,11 +57,12 @@ enum Feature {
 }
 
 impl Feature {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Servers,
         Self::Sizes,
         Self::Streams,
         Self::Paces,
+        Self::Ends,
         Self::Windows,
         Self::Overlaps,
         Self::Sharing,
@@ -290,6 +293,10 @@ impl Draw<'_> {
                     true => self.pace(bytes),
                     false => Pace::Eager,
                 },
+                ends: match in_play.has(Feature::Ends) {
+                    true => self.ends(),
+                    false => Ends::Whole,
+                },
             })
             .collect()
     }
@@ -312,6 +319,23 @@ impl Draw<'_> {
                 after: bytes * self.one(&[10, 0, 50, 90]) / 100,
                 length: self.millis(&[100, 1000, 4000, 12_000]),
             },
+        }
+    }
+
+    /// How an answer ends; the codes are an application's, and may look like the protocol's own.
+    fn ends(&mut self) -> Ends {
+        let code = self.one(&[7, 0, 1, code::GRANT, (1 << 62) - 1]);
+        match self.between(0, 6) {
+            0 | 1 => Ends::Whole,
+            2 | 3 => Ends::Stopped {
+                percent: self.one(&[50, 0, 1, 10, 90, 99, 100]),
+                code,
+            },
+            4 | 5 => Ends::Reset {
+                after: self.millis(&[100, 0, 1, 10, 30, 300, 1000, 3000]),
+                code,
+            },
+            _ => Ends::TakenBack { code },
         }
     }
 

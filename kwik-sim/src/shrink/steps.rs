@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::app::{AnswerOn, Conduct, Pace};
+use crate::app::{AnswerOn, Conduct, Ends, Pace};
 use crate::link::{EcnPolicy, LinkSpec};
 use crate::scenario::{Fault, FaultKind, Scenario, Server, Sharing, Tuning, Way, When, Who};
 
@@ -227,9 +227,15 @@ fn rarer(ppm: u32) -> u32 {
 
 fn with_usual_asks(scenario: &Scenario, index: usize) -> Option<Scenario> {
     let mut smaller = scenario.clone();
-    let ask = smaller.asks.get_mut(index / 2)?;
-    match index % 2 {
+    let ask = smaller.asks.get_mut(index / 4)?;
+    match index % 4 {
         0 => ask.pace = Pace::Eager,
+        1 => ask.ends = Ends::Whole,
+        2 => match &mut ask.ends {
+            Ends::Stopped { percent, .. } => *percent /= 2,
+            Ends::Reset { after, .. } => *after = shorter(*after),
+            Ends::Whole | Ends::TakenBack { .. } => {}
+        },
         _ => ask.request.answer_on = AnswerOn::OwnStream,
     }
     Some(smaller)

@@ -250,6 +250,7 @@ fn ills(scenario: &Scenario) -> BTreeSet<&'static str> {
             Conduct::Hostile(_) => Some("hostile"),
         });
     }
+    ills.extend(scenario.asks.iter().filter_map(|ask| ask.ends.name()));
     let is_slow = |ask: &Ask| ask.pace != Pace::Eager;
     ills.extend(scenario.asks.iter().any(is_slow).then_some("slow-reader"));
     ills

@@ -6,6 +6,7 @@ mod damage;
 mod determinism;
 mod faults;
 mod forgery;
+mod given_up;
 mod goodput;
 mod handshake;
 mod hostile;

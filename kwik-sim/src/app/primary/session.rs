@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use bytes::Bytes;
 use kwik_core::carrier::ReadState;
@@ -14,8 +15,9 @@ use kwik_core::ids::{ByteRange, GrantId, PathId, SegmentId, StreamId};
 use kwik_core::plan::PlanSpec;
 
 use super::{Delivery, PrimarySpec};
+use crate::app::ends::GiveUp;
 use crate::app::source::{Pumped, Source};
-use crate::app::{AnswerOn, Request};
+use crate::app::{AnswerOn, Asked};
 use crate::content::Content;
 
 /// The command in every grant. What is wanted follows from the stream and the range.
@@ -37,9 +39,17 @@ pub(super) struct Session {
     /// Requests that have not come whole.
     pub(super) requests: BTreeMap<StreamId, Vec<u8>>,
     /// Answers that wait for a stream.
-    pub(super) unopened: VecDeque<Request>,
+    pub(super) unopened: VecDeque<Asked>,
+    /// Answers that are to be given up, when, and with which code. Their end is not told.
+    pub(super) unwanted: BTreeMap<StreamId, (Duration, u64)>,
+    /// The time, since the world began.
+    pub(super) time: Duration,
     /// What the primary writes at the cursor of a stream.
     pub(super) plain: BTreeMap<StreamId, Source>,
+    /// The streams of all segments that there were.
+    segments: BTreeMap<SegmentId, StreamId>,
+    /// Streams that were given up, by whomever.
+    ended: BTreeSet<StreamId>,
     /// What it writes into segments.
     pub(super) own: BTreeMap<SegmentId, (StreamId, Source)>,
     /// Answers that the application shares out.
@@ -70,7 +80,11 @@ impl Session {
             opened: BTreeSet::new(),
             requests: BTreeMap::new(),
             unopened: VecDeque::new(),
+            unwanted: BTreeMap::new(),
+            time: Duration::ZERO,
             plain: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            ended: BTreeSet::new(),
             own: BTreeMap::new(),
             shared: BTreeMap::new(),
             grants: BTreeMap::new(),
@@ -116,14 +130,14 @@ impl Session {
             Err(error) => return Err(error),
         }
         let request = self.requests.remove(&stream).unwrap_or_default();
-        let Some(request) = Request::decode(&request) else {
+        let Some(asked) = Asked::decode(&request) else {
             return Ok(primary.reset(stream, 1)?);
         };
-        match request.answer_on {
-            AnswerOn::SameStream => self.answer(primary, spec, stream, request.bytes),
+        match asked.request.answer_on {
+            AnswerOn::SameStream => self.answer(primary, spec, stream, asked),
             AnswerOn::OwnStream => {
                 primary.finish(stream)?;
-                self.unopened.push_back(request);
+                self.unopened.push_back(asked);
                 self.open_answers(primary, spec)
             }
         }
@@ -135,13 +149,13 @@ impl Session {
         primary: &mut endpoint::Primary<'_>,
         spec: &PrimarySpec,
     ) -> Result<(), StreamError> {
-        while let Some(request) = self.unopened.front().copied() {
+        while let Some(asked) = self.unopened.front().copied() {
             let Some(stream) = primary.open_stream()? else {
                 return Ok(());
             };
             self.unopened.pop_front();
             self.opened.insert(stream);
-            self.answer(primary, spec, stream, request.bytes)?;
+            self.answer(primary, spec, stream, asked)?;
         }
         Ok(())
     }
@@ -152,11 +166,15 @@ impl Session {
         primary: &mut endpoint::Primary<'_>,
         spec: &PrimarySpec,
         stream: StreamId,
-        size: u64,
+        Asked { request, give_up }: Asked,
     ) -> Result<(), StreamError> {
+        let size = request.bytes;
+        if let Some(GiveUp { after, code }) = give_up {
+            self.unwanted.insert(stream, (self.time + after, code));
+        }
         let whole = ByteRange::new(0, size).filter(|range| !range.is_empty());
         match (spec.delivery, whole) {
-            (_, None) => primary.finish(stream),
+            (_, None) => self.finish(primary, stream),
             (Delivery::Plain, Some(_)) => {
                 let source = Source::new(self.content, stream.0, 0, size);
                 self.plain.insert(stream, source);
@@ -165,7 +183,7 @@ impl Session {
             (Delivery::Plan(spread), Some(range)) => {
                 let command = Bytes::from_static(COMMAND);
                 primary.plan(stream, range, PlanSpec { command, spread })?;
-                primary.finish(stream)
+                self.finish(primary, stream)
             }
             (Delivery::ByHand, Some(_)) => {
                 self.by_hand.push((stream, size));
@@ -192,7 +210,33 @@ impl Session {
             return Ok(());
         }
         self.plain.remove(&stream);
-        pumped.and_then(|_| primary.finish(stream))
+        pumped.and_then(|_| self.finish(primary, stream))
+    }
+
+    /// Tells the end of an answer, if it is to have one.
+    fn finish(
+        &self,
+        primary: &mut endpoint::Primary<'_>,
+        stream: StreamId,
+    ) -> Result<(), StreamError> {
+        if self.unwanted.contains_key(&stream) {
+            return Ok(());
+        }
+        primary.finish(stream)
+    }
+
+    /// Gives up the answers whose time has come, and tells which.
+    pub(super) fn give_up(
+        &mut self,
+        primary: &mut endpoint::Primary<'_>,
+    ) -> Result<Vec<(StreamId, u64)>, StreamError> {
+        let due = self.unwanted.iter().filter(|(_, (at, _))| *at <= self.time);
+        let due: Vec<_> = due.map(|(&stream, &(_, code))| (stream, code)).collect();
+        for &(stream, code) in &due {
+            self.forget(stream);
+            primary.reset(stream, code)?;
+        }
+        Ok(due)
     }
 
     /// Begins to write a range of its own.
@@ -201,6 +245,11 @@ impl Session {
         primary: &mut endpoint::Primary<'_>,
         (stream, range, segment): (StreamId, ByteRange, SegmentId),
     ) -> Result<(), StreamError> {
+        self.segments.insert(segment, stream);
+        // It may have been dealt before.
+        if self.ended.contains(&stream) {
+            return Ok(());
+        }
         let source = Source::new(self.content, stream.0, range.start(), range.end());
         self.own.insert(segment, (stream, source));
         self.write_own(primary, segment)
@@ -309,7 +358,8 @@ impl Session {
             return Ok(());
         };
         let writes = self.own.values().any(|(of, _)| *of == stream);
-        if shared.is_finished || writes || !shared.todo.is_empty() {
+        let has_no_end = self.unwanted.contains_key(&stream);
+        if shared.is_finished || writes || !shared.todo.is_empty() || has_no_end {
             return Ok(());
         }
         primary.set_offset(stream, shared.size)?;
@@ -323,12 +373,41 @@ impl Session {
         }
     }
 
+    /// What a call that failed was about, if it may be only that the client has stopped the stream, which
+    /// is about to be told.
+    pub(super) fn doubt(&self, error: &StreamError) -> Option<Doubt> {
+        match error {
+            StreamError::Stopped(code) => Some(Doubt::Code(*code)),
+            StreamError::Misuse(Misuse::Finished(stream) | Misuse::UnknownStream(stream)) => {
+                Some(Doubt::Stream(*stream))
+            }
+            StreamError::Misuse(Misuse::UnknownSegment(segment)) => {
+                self.segments.get(segment).copied().map(Doubt::Stream)
+            }
+            StreamError::Misuse(_)
+            | StreamError::Reset(_)
+            | StreamError::Hole(_)
+            | StreamError::SessionLost(_) => None,
+        }
+    }
+
     /// Nothing more is written on a stream.
     pub(super) fn forget(&mut self, stream: StreamId) {
+        self.ended.insert(stream);
+        self.unwanted.remove(&stream);
         self.plain.remove(&stream);
         self.shared.remove(&stream);
         self.own.retain(|_, (of, _)| *of != stream);
     }
+}
+
+/// What a call was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// A stream.
+    Stream(StreamId),
+    /// One that was stopped with this code.
+    Code(u64),
 }
 
 impl Shared {

@@ -209,7 +209,7 @@ fn every_property_of_a_link_is_drawn_and_losses_are_mostly_small() {
 
 #[test]
 fn every_other_feature_is_drawn() {
-    let features: [Named<Scenario>; 15] = [
+    let features: [Named<Scenario>; 18] = [
         ("usual size", |s| s.wanted() == USUAL_BYTES),
         ("nothing", |s| s.wanted() == 0),
         ("one byte", |s| s.wanted() == 1),
@@ -217,6 +217,9 @@ fn every_other_feature_is_drawn() {
         ("several", |s| s.asks.len() > 1),
         ("slow", |s| s.has_pace(|p| matches!(p, Pace::Slow { .. }))),
         ("rest", |s| s.has_pace(|p| matches!(p, Pace::Rest { .. }))),
+        ("stopped", |s| s.has_end("stopped")),
+        ("reset", |s| s.has_end("reset")),
+        ("taken back", |s| s.has_end("taken-back")),
         ("mute", |s| s.has_conduct(Conduct::Mute)),
         ("liar", |s| s.has_conduct(Conduct::Lies)),
         ("slow writer", |s| {
@@ -255,6 +258,10 @@ fn nobody_waits_for_minutes() {
 impl Scenario {
     fn has_pace(&self, is_so: fn(&Pace) -> bool) -> bool {
         self.asks.iter().any(|ask| is_so(&ask.pace))
+    }
+
+    fn has_end(&self, name: &str) -> bool {
+        self.asks.iter().any(|ask| ask.ends.name() == Some(name))
     }
 
     fn has_conduct(&self, conduct: Conduct) -> bool {

@@ -21,7 +21,7 @@ mod source;
 
 pub use ends::Ends;
 pub use hostile::{Consequence, Hostility};
-pub use primary::{Delivery, Loss, Primary, PrimarySpec};
+pub use primary::{Delivery, Loss, Primary, PrimarySpec, Revokes};
 pub use reader::{Ask, Pace, Reader, ReaderSpec, StreamRead};
 pub use secondary::{Conduct, Secondary, SecondarySpec};
 

@@ -536,6 +536,8 @@ pub const fn expected_cells() -> &'static [(&'static str, Ending)] {
         ("hostile", Complete),
         ("hostile", Degraded),
         ("slow-reader", Complete),
+        ("revokes", Complete),
+        ("revokes", Degraded),
         ("stopped", Complete),
         ("stopped", Degraded),
         ("reset", Complete),

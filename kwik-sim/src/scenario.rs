@@ -16,7 +16,7 @@ use kwik_core::config::Overlap;
 use kwik_core::plan::Spread;
 use serde::{Deserialize, Serialize};
 
-use crate::app::{AnswerOn, Ask, Conduct, Delivery, Request};
+use crate::app::{AnswerOn, Ask, Conduct, Delivery, Request, Revokes};
 use crate::link::LinkSpec;
 
 /// A world, and what befalls it.
@@ -79,6 +79,9 @@ pub enum Sharing {
     Delegate {
         /// Bytes of a range.
         range_bytes: u64,
+        /// Which of them it takes back from whoever has them.
+        #[serde(default, skip_serializing_if = "is_default")]
+        revokes: Option<Revokes>,
     },
 }
 
@@ -285,7 +288,16 @@ impl Sharing {
             Self::Alone => Delivery::Plain,
             Self::Pull => Delivery::Plan(Spread::Pull),
             Self::Rotate { range_bytes } => Delivery::Plan(Spread::Rotate { range_bytes }),
-            Self::Delegate { range_bytes } => Delivery::Delegate { range_bytes },
+            Self::Delegate { range_bytes, .. } => Delivery::Delegate { range_bytes },
+        }
+    }
+
+    /// Which grants the primary's application takes back.
+    #[must_use]
+    pub const fn revokes(self) -> Option<Revokes> {
+        match self {
+            Self::Delegate { revokes, .. } => revokes,
+            Self::Alone | Self::Pull | Self::Rotate { .. } => None,
         }
     }
 }

@@ -18,7 +18,7 @@ use kwik_core::plan::Spread;
 
 use crate::app::{
     AnswerOn, Ask, Conduct, Delivery, Pace, Primary, PrimarySpec, Reader, ReaderSpec, Request,
-    Secondary, SecondarySpec,
+    Revokes, Secondary, SecondarySpec,
 };
 use crate::content::Content;
 use crate::crypto::CryptoMode;
@@ -43,6 +43,8 @@ pub struct Setting {
     pub secondaries: Vec<Conduct>,
     /// How the primary shares the work.
     pub delivery: Delivery,
+    /// Which of its grants it takes back, if it delegates.
+    pub revokes: Option<Revokes>,
     /// What the client asks for.
     pub asks: Vec<Ask>,
     /// The pin that the client is told, if it is not the primary's.
@@ -66,6 +68,7 @@ impl Setting {
             crypto: CryptoMode::Null,
             secondaries: vec![Conduct::HONEST; secondaries],
             delivery: Delivery::Plan(Spread::Pull),
+            revokes: None,
             asks: vec![Ask::new(Request {
                 bytes,
                 answer_on: AnswerOn::OwnStream,
@@ -171,6 +174,7 @@ impl Setting {
                 .collect(),
             content: Content::new(self.seed),
             delivery: self.delivery,
+            revokes: self.revokes,
         };
         let config = Arc::new(self.config.clone());
         KwikNode::program(config, Some(identity), self.crypto, move || {

@@ -91,6 +91,7 @@ impl<'a> Trial<'a> {
         setting.crypto = crypto;
         setting.asks.clone_from(&scenario.asks);
         setting.delivery = scenario.sharing.delivery();
+        setting.revokes = scenario.sharing.revokes();
         setting.config = scenario.tuning.config();
         let servers = scenario.servers();
         setting.clocks_ahead_seconds = servers.map(|(_, s)| s.clock_ahead_seconds).collect();

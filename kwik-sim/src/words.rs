@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kwik_core::ids::PathId;
 
-use crate::app::{Conduct, Ends};
+use crate::app::{Conduct, Ends, Revokes};
 use crate::scenario::{Fault, FaultKind, Scenario, Sharing, Way, When, Who};
 
 /// A number of bytes with a unit.
@@ -55,8 +55,15 @@ pub fn scenario(scenario: &Scenario) -> String {
         Sharing::Rotate { range_bytes } => {
             format!("shared in rotation by {}", bytes(range_bytes))
         }
-        Sharing::Delegate { range_bytes } => {
-            format!("delegated by {}", bytes(range_bytes))
+        Sharing::Delegate {
+            range_bytes,
+            revokes,
+        } => {
+            let taken_back = revokes.map(|Revokes { one_of, after }| {
+                format!(", one of {one_of} taken back after {}", seconds(after))
+            });
+            let taken_back = taken_back.unwrap_or_default();
+            format!("delegated by {}{taken_back}", bytes(range_bytes))
         }
     };
     let servers = match scenario.secondaries.len() {

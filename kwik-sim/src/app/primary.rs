@@ -1,5 +1,6 @@
 //! A primary that answers requests, alone or together with its secondaries.
 
+mod reclaims;
 mod session;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use kwik_core::plan::Spread;
 use kwik_core::ranges::RangeSet;
 use kwik_core::wire::LostReason;
 
+pub use self::reclaims::Revokes;
 use self::session::{Doubt, Session};
 use crate::content::Content;
 use crate::host::{App, Hosted};
@@ -27,6 +29,8 @@ pub struct PrimarySpec {
     pub content: Content,
     /// Who writes them.
     pub delivery: Delivery,
+    /// Which of its grants it takes back, if it delegates.
+    pub revokes: Option<Revokes>,
 }
 
 /// How an answer is brought to the client.
@@ -152,6 +156,15 @@ impl Primary {
         &self.unanswered
     }
 
+    /// Grants that it has taken back, in the sessions that it has.
+    #[must_use]
+    pub fn taken_back(&self) -> Vec<GrantId> {
+        let sessions = self.sessions.values();
+        sessions
+            .flat_map(|s| s.reclaims.taken_back.iter().copied())
+            .collect()
+    }
+
     /// What happened to paths, and when.
     #[must_use]
     pub fn path_events(&self) -> &[(Duration, PathEvent)] {
@@ -227,8 +240,7 @@ impl Primary {
     }
 
     fn on_accepted(&mut self, host: &mut Hosted<'_>, handle: SessionHandle) {
-        self.sessions
-            .insert(handle, Session::new(self.spec.content));
+        self.sessions.insert(handle, Session::new(&self.spec));
         self.with(host, handle, |session, primary, spec| {
             (0..spec.secondaries.len()).try_for_each(|index| session.name(primary, spec, index))
         });
@@ -307,6 +319,10 @@ impl Primary {
         let Some((stream, path, granted)) = session.grants.remove(&grant) else {
             return;
         };
+        session.reclaims.note_ended(grant);
+        if reason == LostReason::Revoked {
+            session.pass_over(stream, path);
+        }
         // It would refuse the next one too.
         if matches!(reason, LostReason::Refused(_)) {
             session.paths.retain(|&p| p != path);
@@ -343,13 +359,17 @@ impl App for Primary {
 
     fn alarm(&self) -> Option<Duration> {
         let unwanted = self.sessions.values().flat_map(|s| s.unwanted.values());
-        unwanted.map(|(at, _)| *at).min()
+        let reclaims = self.sessions.values().filter_map(|s| s.reclaims.next_at());
+        unwanted.map(|(at, _)| *at).chain(reclaims).min()
     }
 
     fn on_alarm(&mut self, host: &mut Hosted<'_>) {
         for handle in self.sessions() {
             let given_up = self.with(host, handle, |session, primary, _| session.give_up(primary));
             self.gave_up.extend(given_up.into_iter().flatten());
+            self.with(host, handle, |session, primary, _| {
+                session.take_back(primary)
+            });
         }
     }
 
@@ -366,6 +386,7 @@ impl App for Primary {
                 self.done.push((grant, end));
                 self.with(host, handle, |session, primary, _| {
                     session.grants.remove(&grant);
+                    session.reclaims.note_ended(grant);
                     session.share(primary)
                 });
             }

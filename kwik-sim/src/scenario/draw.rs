@@ -24,7 +24,7 @@ use kwik_core::error::code;
 use self::links::Ill;
 use self::perils::Peril;
 use super::{Scenario, Server, Sharing, Tuning};
-use crate::app::{AnswerOn, Ask, Conduct, Ends, Hostility, Pace, Request};
+use crate::app::{AnswerOn, Ask, Conduct, Ends, Hostility, Pace, Request, Revokes};
 use crate::rng::{Chance, Purpose};
 
 /// Bytes that a seed is expanded to: more than any scenario takes.
@@ -344,7 +344,13 @@ impl Draw<'_> {
         let range_bytes = range_bytes.max((wanted / RANGES_MAX).next_power_of_two());
         match self.between(0, 7) {
             0..3 => Sharing::Rotate { range_bytes },
-            3..6 => Sharing::Delegate { range_bytes },
+            3..6 => Sharing::Delegate {
+                range_bytes,
+                revokes: self.chance(96).then(|| Revokes {
+                    one_of: self.one(&[3, 2, 5, 16]),
+                    after: self.millis(&[20, 0, 1, 5, 50, 200, 1000]),
+                }),
+            },
             6 => Sharing::Alone,
             _ => Sharing::Pull,
         }

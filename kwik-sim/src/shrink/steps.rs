@@ -91,6 +91,11 @@ fn with_usual_tuning(scenario: &Scenario, index: usize) -> Option<Scenario> {
         2 => tuning.session_window_bytes = usual.session_window_bytes,
         3 => tuning.overlap = usual.overlap,
         4 => smaller.sharing = Sharing::default(),
+        5 => {
+            if let Sharing::Delegate { revokes, .. } = &mut smaller.sharing {
+                *revokes = None;
+            }
+        }
         _ => return None,
     }
     Some(smaller)

@@ -251,6 +251,7 @@ fn ills(scenario: &Scenario) -> BTreeSet<&'static str> {
         });
     }
     ills.extend(scenario.asks.iter().filter_map(|ask| ask.ends.name()));
+    ills.extend(scenario.sharing.revokes().map(|_| "revokes"));
     let is_slow = |ask: &Ask| ask.pace != Pace::Eager;
     ills.extend(scenario.asks.iter().any(is_slow).then_some("slow-reader"));
     ills

@@ -117,7 +117,10 @@ fn nothing_is_left_of_an_answer_that_was_given_up() {
         Sharing::Pull,
         Sharing::Alone,
         Sharing::Rotate { range_bytes },
-        Sharing::Delegate { range_bytes },
+        Sharing::Delegate {
+            range_bytes,
+            revokes: None,
+        },
     ] {
         scenario.sharing = sharing;
         let text = scenario.to_text();

@@ -17,6 +17,7 @@ mod liar;
 mod masks;
 mod network;
 mod regressions;
+mod revokes;
 mod scenarios;
 mod slow_writers;
 mod weather;

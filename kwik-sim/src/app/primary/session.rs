@@ -14,6 +14,7 @@ use kwik_core::error::{Misuse, StreamError};
 use kwik_core::ids::{ByteRange, GrantId, PathId, SegmentId, StreamId};
 use kwik_core::plan::PlanSpec;
 
+use super::reclaims::Reclaims;
 use super::{Delivery, PrimarySpec};
 use crate::app::ends::GiveUp;
 use crate::app::source::{Pumped, Source};
@@ -55,6 +56,8 @@ pub(super) struct Session {
     /// Answers that the application shares out.
     pub(super) shared: BTreeMap<StreamId, Shared>,
     pub(super) grants: BTreeMap<GrantId, (StreamId, PathId, ByteRange)>,
+    /// Grants that are to be taken back.
+    pub(super) reclaims: Reclaims,
     /// Answers that are to be handed on.
     pub(super) by_hand: Vec<(StreamId, u64)>,
     /// Streams that it opened and that were not taken note of.
@@ -72,9 +75,10 @@ pub(super) struct Shared {
 }
 
 impl Session {
-    pub(super) fn new(content: Content) -> Self {
+    pub(super) fn new(spec: &PrimarySpec) -> Self {
         Self {
-            content,
+            content: spec.content,
+            reclaims: Reclaims::new(spec.revokes),
             paths: Vec::new(),
             named: Vec::new(),
             opened: BTreeSet::new(),
@@ -334,6 +338,7 @@ impl Session {
         match primary.delegate(stream, range, path, Bytes::from_static(COMMAND)) {
             Ok(grant) => {
                 self.grants.insert(grant, (stream, path, range));
+                self.reclaims.note_given(grant, self.time);
                 Ok(())
             }
             // Its end is about to be told.

@@ -13,6 +13,7 @@ use self::ends::GiveUp;
 
 mod ends;
 pub mod hostile;
+mod open;
 pub mod poke;
 mod primary;
 mod reader;

@@ -118,8 +118,10 @@ fn rebinds(scenario: &Scenario) -> u32 {
 /// takes so long for the rest of what it has to bring.
 fn is_too_slow(scenario: &Scenario) -> bool {
     let seconds = scenario.wanted() as f64 / (0.25 * goodput(&scenario.primary));
-    matches!(scenario.sharing, Sharing::Delegate { .. })
-        && seconds > scenario.tuning.config().client.hole_max.as_secs_f64() / 2.0
+    matches!(
+        scenario.sharing,
+        Sharing::Delegate { .. } | Sharing::Raw { .. }
+    ) && seconds > scenario.tuning.config().client.hole_max.as_secs_f64() / 2.0
 }
 
 /// The same scenario without what a session may die of: in it everything must arrive, and in time.
@@ -375,8 +377,10 @@ pub fn convergence_bound(
     let mute = conducts.filter(|&conduct| is_mute(conduct)).count();
     let config = scenario.tuning.config().client;
     // Whoever delegates to a path that comes to nothing waits for the whole of its dial.
-    let waits = matches!(scenario.sharing, Sharing::Delegate { .. })
-        && (0..scenario.secondaries.len()).any(|index| may_die(scenario, index));
+    let waits = matches!(
+        scenario.sharing,
+        Sharing::Delegate { .. } | Sharing::Raw { .. }
+    ) && (0..scenario.secondaries.len()).any(|index| may_die(scenario, index));
     let dial = config.dial.dial_deadline * if waits { 3 } else { 0 };
     // A path that falls silent is given up, and what it owed is brought by another.
     let deaths = (0..scenario.secondaries.len()).filter(|&index| may_die(scenario, index));
@@ -387,6 +391,7 @@ pub fn convergence_bound(
         + 20 * round_trip.unwrap_or_default()
         + transfer
         + slow_writers(scenario, remaining)
+        + turns(scenario, round_trip.unwrap_or_default())
         // Who only receives says nothing, and a server does not know where it has gone, until the next
         // sign of life.
         + (scenario.tuning.config().quic.keep_alive + Duration::from_secs(2)) * rebinds(scenario)
@@ -402,6 +407,19 @@ pub fn convergence_bound(
             HANDSHAKE_MAX
         }
         + Duration::from_secs(5)
+}
+
+/// How long it takes to give pieces each of which begins where the one before has ended. Most of them may
+/// be given to somebody who writes next to nothing.
+fn turns(scenario: &Scenario, round_trip: Duration) -> Duration {
+    let Sharing::Raw { range_bytes } = scenario.sharing else {
+        return Duration::ZERO;
+    };
+    let bytes = scenario.asks.iter().map(|ask| ask.request.bytes);
+    let pieces = bytes.max().unwrap_or(0) / range_bytes.max(1) + 1;
+    let turns = pieces * (scenario.secondaries.len() as u64 + 1);
+    // To the client, to the secondary and back; and what is lost of a piece is sent again before it ends.
+    (6 * round_trip + Duration::from_millis(25)) * u32::try_from(turns).unwrap_or(u32::MAX)
 }
 
 /// How long those may write to whom their bytes come slowly. Nobody need take their work from them:
@@ -536,6 +554,8 @@ pub const fn expected_cells() -> &'static [(&'static str, Ending)] {
         ("hostile", Complete),
         ("hostile", Degraded),
         ("slow-reader", Complete),
+        ("open-grants", Complete),
+        ("open-grants", Degraded),
         ("revokes", Complete),
         ("revokes", Degraded),
         ("stopped", Complete),

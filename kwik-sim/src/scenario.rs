@@ -83,6 +83,13 @@ pub enum Sharing {
         #[serde(default, skip_serializing_if = "is_default")]
         revokes: Option<Revokes>,
     },
+    /// The application gives out open grants: each secondary decides itself how much of its piece it
+    /// writes, and the next piece begins there. None of them may be hostile: an application that lets
+    /// somebody decide where an answer ends has to trust him.
+    Raw {
+        /// Bytes of a piece at most.
+        range_bytes: u64,
+    },
 }
 
 /// Settings that scenarios vary; [`Tuning::default`] is what everybody gets.
@@ -289,6 +296,7 @@ impl Sharing {
             Self::Pull => Delivery::Plan(Spread::Pull),
             Self::Rotate { range_bytes } => Delivery::Plan(Spread::Rotate { range_bytes }),
             Self::Delegate { range_bytes, .. } => Delivery::Delegate { range_bytes },
+            Self::Raw { range_bytes } => Delivery::Raw { range_bytes },
         }
     }
 
@@ -297,7 +305,7 @@ impl Sharing {
     pub const fn revokes(self) -> Option<Revokes> {
         match self {
             Self::Delegate { revokes, .. } => revokes,
-            Self::Alone | Self::Pull | Self::Rotate { .. } => None,
+            Self::Alone | Self::Pull | Self::Rotate { .. } | Self::Raw { .. } => None,
         }
     }
 }

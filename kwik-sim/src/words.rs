@@ -65,6 +65,9 @@ pub fn scenario(scenario: &Scenario) -> String {
             let taken_back = taken_back.unwrap_or_default();
             format!("delegated by {}{taken_back}", bytes(range_bytes))
         }
+        Sharing::Raw { range_bytes } => {
+            format!("in open grants of at most {}", bytes(range_bytes))
+        }
     };
     let servers = match scenario.secondaries.len() {
         0 => "a primary alone".to_owned(),
@@ -109,10 +112,13 @@ pub fn ends(ends: &Ends) -> Option<String> {
 /// What a secondary does, if it is not what is asked of it and at once.
 #[must_use]
 pub fn conduct(conduct: &Conduct) -> Option<String> {
-    Some(match conduct {
-        Conduct::Honest { .. } => return None,
+    Some(match *conduct {
+        Conduct::HONEST => return None,
+        Conduct::Honest { open_bytes } => {
+            format!("writes {} of an open grant", bytes(open_bytes))
+        }
         Conduct::Slow { bytes: size, every } => {
-            format!("writes {} every {}", bytes(*size), seconds(*every))
+            format!("writes {} every {}", bytes(size), seconds(every))
         }
         Conduct::Refuses(code) => format!("refuses with {code}"),
         Conduct::Mute => "writes nothing".to_owned(),

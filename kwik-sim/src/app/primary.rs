@@ -1,5 +1,6 @@
 //! A primary that answers requests, alone or together with its secondaries.
 
+mod chain;
 mod reclaims;
 mod session;
 
@@ -43,6 +44,11 @@ pub enum Delivery {
     /// The application shares it out, in ranges of this length in turn, and takes care of lost ones.
     Delegate {
         /// Bytes of a range.
+        range_bytes: u64,
+    },
+    /// The application gives out pieces of at most this length that begin where the one before has ended.
+    Raw {
+        /// Bytes of a piece.
         range_bytes: u64,
     },
     /// Nobody, but for whoever acts as the application: see [`Primary::unanswered`].
@@ -163,6 +169,12 @@ impl Primary {
         sessions
             .flat_map(|s| s.reclaims.taken_back.iter().copied())
             .collect()
+    }
+
+    /// Pieces of answers that secondaries were given, in the sessions that it has.
+    #[must_use]
+    pub fn pieces_given(&self) -> u64 {
+        self.sessions.values().map(|s| s.pieces_given).sum()
     }
 
     /// What happened to paths, and when.
@@ -327,6 +339,7 @@ impl Primary {
         if matches!(reason, LostReason::Refused(_)) {
             session.paths.retain(|&p| p != path);
         }
+        let is_chained = session.chains.contains_key(&stream);
         let lost = missing.clone();
         self.losses.push(Loss {
             at: host.moment.time,
@@ -334,7 +347,14 @@ impl Primary {
             granted,
             missing,
         });
-        self.bring(host, handle, stream, &lost);
+        if is_chained {
+            self.with(host, handle, |session, primary, _| {
+                session.on_piece_lost(primary, stream, grant)?;
+                session.share(primary)
+            });
+        } else {
+            self.bring(host, handle, stream, &lost);
+        }
     }
 
     /// Ranges need somebody to bring them.
@@ -348,6 +368,9 @@ impl Primary {
         self.with(host, handle, |session, primary, _| {
             if let Some(shared) = session.shared.get_mut(&stream) {
                 shared.todo.extend(missing.iter());
+            }
+            for range in missing.iter() {
+                session.rewrite(primary, stream, range)?;
             }
             session.share(primary)
         });
@@ -385,7 +408,9 @@ impl App for Primary {
             PrimaryEvent::GrantDone { grant, end } => {
                 self.done.push((grant, end));
                 self.with(host, handle, |session, primary, _| {
-                    session.grants.remove(&grant);
+                    if let Some((stream, ..)) = session.grants.remove(&grant) {
+                        session.on_piece_done(stream, grant, end);
+                    }
                     session.reclaims.note_ended(grant);
                     session.share(primary)
                 });

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use kwik_core::error::{CloseReason, StreamError};
 use kwik_core::event::{Event, EventKind, SecondaryEvent};
-use kwik_core::ids::{GrantId, SegmentId, SessionHandle, StreamId};
+use kwik_core::ids::{ByteRange, GrantId, SegmentId, SessionHandle, StreamId};
 use kwik_core::ranges::RangeSet;
 use kwik_core::wire::Extent;
 use serde::{Deserialize, Serialize};
 
-use super::Hostility;
 use super::source::{Pumped, Source};
+use super::{Hostility, open};
 use crate::content::Content;
 use crate::host::{App, Hosted};
 
@@ -130,7 +130,7 @@ impl Secondary {
         self.sessions.keys().copied().collect()
     }
 
-    /// Bytes that it was granted so far, without open grants.
+    /// Bytes that it was granted so far, without open grants of which nobody told how many.
     #[must_use]
     pub fn granted_bytes(&self) -> u64 {
         self.granted_bytes
@@ -190,6 +190,7 @@ impl Secondary {
         host: &mut Hosted<'_>,
         session: SessionHandle,
         (grant, stream, extent): (GrantId, StreamId, Extent),
+        limit: Option<u64>,
     ) {
         let Some(mut secondary) = host.endpoint.secondary(host.moment.now, session) else {
             return;
@@ -197,7 +198,7 @@ impl Secondary {
         let (content, open_bytes) = match self.spec.conduct {
             Conduct::Honest { open_bytes } => (self.spec.content, open_bytes),
             Conduct::Slow { .. } => (self.spec.content, OPEN_BYTES),
-            Conduct::Lies => (self.spec.content.forged(), 0),
+            Conduct::Lies => (self.spec.content.forged(), limit.unwrap_or(0)),
             Conduct::Mute | Conduct::Hostile(_) => return,
             Conduct::Refuses(code) => {
                 // It may have been revoked meanwhile.
@@ -208,7 +209,9 @@ impl Secondary {
         let start = extent.range().start();
         let end = match extent {
             Extent::Fixed(range) => range.end(),
-            Extent::Open { start } => start + open_bytes,
+            Extent::Open { start } => {
+                start + limit.map_or(open_bytes, |limit| limit.min(open_bytes))
+            }
         };
         match secondary.open_segment(grant) {
             Ok(segment) => {
@@ -331,13 +334,20 @@ impl App for Secondary {
                 command,
             } => {
                 self.grants += 1;
-                if let Extent::Fixed(range) = extent {
+                let limit = open::limit(&command);
+                let range = match extent {
+                    Extent::Fixed(range) => range,
+                    Extent::Open { start } => limit
+                        .and_then(|limit| ByteRange::with_len(start, limit))
+                        .unwrap_or(extent.range()),
+                };
+                if limit.is_some() || !extent.is_open() {
                     self.granted_bytes += range.len();
                 }
                 let granted = self.granted.entry(remote_stream_id).or_default();
-                granted.insert(extent.range());
+                granted.insert(range);
                 self.commands.push(command.to_vec());
-                self.on_grant(host, session, (grant, remote_stream_id, extent));
+                self.on_grant(host, session, (grant, remote_stream_id, extent), limit);
             }
             SecondaryEvent::Raw(message) => self.raw.push(message.to_vec()),
             SecondaryEvent::Revoked { grant, end } => {

@@ -41,6 +41,9 @@ const SECONDS_MAX: u64 = 20;
 /// An answer is shared out in at most so many ranges of equal length.
 const RANGES_MAX: u64 = 128;
 
+/// An answer is brought in few pieces where each has to wait for the one before.
+const PIECES_MAX: u64 = 16;
+
 /// Features that have nothing to do with links and faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Feature {
@@ -180,6 +183,7 @@ impl Draw<'_> {
         scenario.asks = self.asks(&in_play, &scenario);
         if in_play.has(Feature::Sharing) {
             scenario.sharing = self.sharing(scenario.wanted());
+            self.let_open_grants_end(&mut scenario);
         }
         scenario.faults = self.faults(&in_play.perils, &scenario);
         scenario
@@ -342,7 +346,7 @@ impl Draw<'_> {
     fn sharing(&mut self, wanted: u64) -> Sharing {
         let range_bytes = self.one(&[64 * KIB, 1000, 16 * KIB, 100_000, 256 * KIB]);
         let range_bytes = range_bytes.max((wanted / RANGES_MAX).next_power_of_two());
-        match self.between(0, 7) {
+        match self.between(0, 9) {
             0..3 => Sharing::Rotate { range_bytes },
             3..6 => Sharing::Delegate {
                 range_bytes,
@@ -352,7 +356,27 @@ impl Draw<'_> {
                 }),
             },
             6 => Sharing::Alone,
-            _ => Sharing::Pull,
+            7 => Sharing::Pull,
+            _ => Sharing::Raw {
+                range_bytes: range_bytes.max((wanted / PIECES_MAX).next_power_of_two()),
+            },
+        }
+    }
+
+    /// Secondaries that are given open grants write all of them, or less; and none of them may be
+    /// hostile.
+    fn let_open_grants_end(&mut self, scenario: &mut Scenario) {
+        if !matches!(scenario.sharing, Sharing::Raw { .. }) {
+            return;
+        }
+        for secondary in &mut scenario.secondaries {
+            match &mut secondary.conduct {
+                Conduct::Hostile(_) => secondary.conduct = Conduct::HONEST,
+                Conduct::Honest { open_bytes } => {
+                    *open_bytes = self.one(&[*open_bytes, *open_bytes, 1 << 20, 5000, 1, 0]);
+                }
+                Conduct::Slow { .. } | Conduct::Refuses(_) | Conduct::Mute | Conduct::Lies => {}
+            }
         }
     }
 }

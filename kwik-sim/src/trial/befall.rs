@@ -13,7 +13,7 @@ use crate::app::{Ask, Conduct, Pace, Primary};
 use crate::atlas::{self, covers};
 use crate::host::KwikNode;
 use crate::link::{EcnPolicy, LinkSpec};
-use crate::scenario::{FaultKind, Scenario, Way, When, Who};
+use crate::scenario::{FaultKind, Scenario, Sharing, Way, When, Who};
 use crate::stage::Stage;
 use crate::timeline::recorder;
 use crate::world::HostId;
@@ -252,6 +252,8 @@ fn ills(scenario: &Scenario) -> BTreeSet<&'static str> {
     }
     ills.extend(scenario.asks.iter().filter_map(|ask| ask.ends.name()));
     ills.extend(scenario.sharing.revokes().map(|_| "revokes"));
+    let is_raw = matches!(scenario.sharing, Sharing::Raw { .. });
+    ills.extend(is_raw.then_some("open-grants"));
     let is_slow = |ask: &Ask| ask.pace != Pace::Eager;
     ills.extend(scenario.asks.iter().any(is_slow).then_some("slow-reader"));
     ills

@@ -16,6 +16,7 @@ mod isolation;
 mod liar;
 mod masks;
 mod network;
+mod open_grants;
 mod regressions;
 mod revokes;
 mod scenarios;

@@ -14,6 +14,7 @@ use kwik_core::error::{Misuse, StreamError};
 use kwik_core::ids::{ByteRange, GrantId, PathId, SegmentId, StreamId};
 use kwik_core::plan::PlanSpec;
 
+use super::chain::Chain;
 use super::reclaims::Reclaims;
 use super::{Delivery, PrimarySpec};
 use crate::app::ends::GiveUp;
@@ -55,6 +56,10 @@ pub(super) struct Session {
     pub(super) own: BTreeMap<SegmentId, (StreamId, Source)>,
     /// Answers that the application shares out.
     pub(super) shared: BTreeMap<StreamId, Shared>,
+    /// Answers that are brought piece by piece.
+    pub(super) chains: BTreeMap<StreamId, Chain>,
+    /// Pieces that secondaries were given.
+    pub(super) pieces_given: u64,
     pub(super) grants: BTreeMap<GrantId, (StreamId, PathId, ByteRange)>,
     /// Grants that are to be taken back.
     pub(super) reclaims: Reclaims,
@@ -91,6 +96,8 @@ impl Session {
             ended: BTreeSet::new(),
             own: BTreeMap::new(),
             shared: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            pieces_given: 0,
             grants: BTreeMap::new(),
             by_hand: Vec::new(),
         }
@@ -197,28 +204,48 @@ impl Session {
                 self.shared.insert(stream, Shared::new(range, range_bytes));
                 self.share(primary)
             }
+            (Delivery::Raw { range_bytes }, Some(range)) => {
+                let chain = Chain::new(range.end(), range_bytes);
+                self.chains.insert(stream, chain);
+                self.advance_one(primary, stream)
+            }
         }
     }
 
-    /// Writes at the cursor.
+    /// Writes at the cursor; goes on with the answer, or ends it, when all is written.
     pub(super) fn write(
         &mut self,
         primary: &mut endpoint::Primary<'_>,
         stream: StreamId,
     ) -> Result<(), StreamError> {
-        let Some(source) = self.plain.get_mut(&stream) else {
+        if !self.plain.contains_key(&stream) || !self.write_on(primary, stream)? {
             return Ok(());
+        }
+        if self.chains.contains_key(&stream) {
+            return self.advance_one(primary, stream);
+        }
+        self.finish(primary, stream)
+    }
+
+    /// Writes at the cursor; whether there is nothing left to write.
+    pub(super) fn write_on(
+        &mut self,
+        primary: &mut endpoint::Primary<'_>,
+        stream: StreamId,
+    ) -> Result<bool, StreamError> {
+        let Some(source) = self.plain.get_mut(&stream) else {
+            return Ok(true);
         };
         let pumped = source.pump(|bytes| primary.write(stream, bytes));
         if pumped == Ok(Pumped::Blocked) {
-            return Ok(());
+            return Ok(false);
         }
         self.plain.remove(&stream);
-        pumped.and_then(|_| self.finish(primary, stream))
+        pumped.map(|_| true)
     }
 
     /// Tells the end of an answer, if it is to have one.
-    fn finish(
+    pub(super) fn finish(
         &self,
         primary: &mut endpoint::Primary<'_>,
         stream: StreamId,
@@ -283,7 +310,7 @@ impl Session {
             while self.share_one(primary, stream)? {}
             self.finish_shared(primary, stream)?;
         }
-        Ok(())
+        self.advance(primary)
     }
 
     /// Gives out one range; false if there is none, or nobody for it.
@@ -402,6 +429,7 @@ impl Session {
         self.unwanted.remove(&stream);
         self.plain.remove(&stream);
         self.shared.remove(&stream);
+        self.chains.remove(&stream);
         self.own.retain(|_, (of, _)| *of != stream);
     }
 }

@@ -117,7 +117,8 @@ fn rebinds(scenario: &Scenario) -> u32 {
 /// Whether the reader may give up what an application is to have brought again, because the primary
 /// takes so long for the rest of what it has to bring.
 fn is_too_slow(scenario: &Scenario) -> bool {
-    let seconds = scenario.wanted() as f64 / (0.25 * goodput(&scenario.primary));
+    let supply = scenario.primary.conduct.rate().unwrap_or(f64::MAX);
+    let seconds = scenario.wanted() as f64 / (0.25 * goodput(&scenario.primary)).min(supply);
     matches!(
         scenario.sharing,
         Sharing::Delegate { .. } | Sharing::Raw { .. }
@@ -425,7 +426,7 @@ fn turns(scenario: &Scenario, round_trip: Duration) -> Duration {
 /// How long those may write to whom their bytes come slowly. Nobody need take their work from them:
 /// the slowest may have to bring everything.
 fn slow_writers(scenario: &Scenario, remaining: u64) -> Duration {
-    let conducts = scenario.secondaries.iter().map(|server| server.conduct);
+    let conducts = scenario.servers().map(|(_, server)| server.conduct);
     let slowest = conducts.filter_map(|c| c.rate()).reduce(f64::min);
     let seconds = slowest.map_or(0.0, |rate| remaining as f64 / rate.max(1.0));
     Duration::from_secs_f64(seconds)
@@ -548,6 +549,8 @@ pub const fn expected_cells() -> &'static [(&'static str, Ending)] {
         ("ecn-marks", Complete),
         ("ecn-bleached", Complete),
         ("slow-writer", Complete),
+        ("slow-primary", Complete),
+        ("slow-primary", Degraded),
         ("refuses", Complete),
         ("mute", Complete),
         ("lies", Complete),

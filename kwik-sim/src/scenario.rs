@@ -48,7 +48,7 @@ pub struct Scenario {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// How it behaves (a primary is always honest).
+    /// How it behaves (a primary is honest, if slow).
     #[serde(skip_serializing_if = "is_default")]
     pub conduct: Conduct,
     /// From the client to it.

@@ -39,6 +39,8 @@ pub struct Setting {
     pub config: Config,
     /// How the connections are protected.
     pub crypto: CryptoMode,
+    /// How the primary behaves: honest, if slow.
+    pub primary: Conduct,
     /// The secondaries, each with its conduct.
     pub secondaries: Vec<Conduct>,
     /// How the primary shares the work.
@@ -66,6 +68,7 @@ impl Setting {
             link: LinkSpec::default(),
             config: Config::default(),
             crypto: CryptoMode::Null,
+            primary: Conduct::HONEST,
             secondaries: vec![Conduct::HONEST; secondaries],
             delivery: Delivery::Plan(Spread::Pull),
             revokes: None,
@@ -175,6 +178,7 @@ impl Setting {
             content: Content::new(self.seed),
             delivery: self.delivery,
             revokes: self.revokes,
+            conduct: self.primary,
         };
         let config = Arc::new(self.config.clone());
         KwikNode::program(config, Some(identity), self.crypto, move || {

@@ -93,6 +93,7 @@ impl<'a> Trial<'a> {
         setting.delivery = scenario.sharing.delivery();
         setting.revokes = scenario.sharing.revokes();
         setting.config = scenario.tuning.config();
+        setting.primary = scenario.primary.conduct;
         let servers = scenario.servers();
         setting.clocks_ahead_seconds = servers.map(|(_, s)| s.clock_ahead_seconds).collect();
         setting.secondaries = scenario.secondaries.iter().map(|s| s.conduct).collect();

@@ -78,6 +78,9 @@ pub fn scenario(scenario: &Scenario) -> String {
         count(scenario.asks.len(), "stream"),
         bytes(scenario.wanted()),
     );
+    if let Some(conduct) = conduct(&scenario.primary.conduct) {
+        words += &format!(", the primary {conduct}");
+    }
     for (index, secondary) in scenario.secondaries.iter().enumerate() {
         if let Some(conduct) = conduct(&secondary.conduct) {
             words += &format!(", secondary {index} {conduct}");
@@ -109,7 +112,7 @@ pub fn ends(ends: &Ends) -> Option<String> {
     })
 }
 
-/// What a secondary does, if it is not what is asked of it and at once.
+/// What a server does, if it is not what is asked of it and at once.
 #[must_use]
 pub fn conduct(conduct: &Conduct) -> Option<String> {
     Some(match *conduct {
@@ -272,6 +275,8 @@ mod tests {
             scenario(&slow),
             format!("{text}, secondary 1 writes 2.0 KiB every 0.020 s")
         );
+        slow.primary.conduct = slow.secondaries[1].conduct;
+        assert!(scenario(&slow).contains(", the primary writes 2.0 KiB every"));
         slow.asks[0].ends = Ends::Stopped {
             percent: 40,
             code: 7,

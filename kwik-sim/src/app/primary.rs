@@ -3,6 +3,7 @@
 mod chain;
 mod reclaims;
 mod session;
+mod supply;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use kwik_core::wire::LostReason;
 
 pub use self::reclaims::Revokes;
 use self::session::{Doubt, Session};
+use crate::app::Conduct;
 use crate::content::Content;
 use crate::host::{App, Hosted};
 
@@ -32,6 +34,8 @@ pub struct PrimarySpec {
     pub delivery: Delivery,
     /// Which of its grants it takes back, if it delegates.
     pub revokes: Option<Revokes>,
+    /// How it behaves: honest, if slow.
+    pub conduct: Conduct,
 }
 
 /// How an answer is brought to the client.
@@ -383,7 +387,9 @@ impl App for Primary {
     fn alarm(&self) -> Option<Duration> {
         let unwanted = self.sessions.values().flat_map(|s| s.unwanted.values());
         let reclaims = self.sessions.values().filter_map(|s| s.reclaims.next_at());
-        unwanted.map(|(at, _)| *at).chain(reclaims).min()
+        let supplies = self.sessions.values().filter_map(Session::supplied_at);
+        let all = unwanted.map(|(at, _)| *at).chain(reclaims).chain(supplies);
+        all.min()
     }
 
     fn on_alarm(&mut self, host: &mut Hosted<'_>) {
@@ -392,6 +398,9 @@ impl App for Primary {
             self.gave_up.extend(given_up.into_iter().flatten());
             self.with(host, handle, |session, primary, _| {
                 session.take_back(primary)
+            });
+            self.with(host, handle, |session, primary, _| {
+                session.write_supplied(primary)
             });
         }
     }

@@ -193,6 +193,9 @@ impl Draw<'_> {
         scenario.primary = self.server(in_play);
         // Without a handshake with the primary there is nothing to look at.
         links::let_handshakes_pass(&mut scenario.primary);
+        if in_play.has(Feature::Conducts) && self.chance(64) {
+            scenario.primary.conduct = self.slow();
+        }
         for secondary in &mut scenario.secondaries {
             *secondary = self.server(in_play);
             if in_play.has(Feature::Conducts) {
@@ -239,7 +242,7 @@ impl Draw<'_> {
         self.one(&conducts)
     }
 
-    /// A secondary to which its bytes come slowly, but not so slowly that its help is refused: far
+    /// A server to which its bytes come slowly, but not so slowly that a secondary's help is refused: far
     /// more than the configuration's least rate.
     fn slow(&mut self) -> Conduct {
         let every = self.one(&[20, 5, 100, 500]);
@@ -282,6 +285,18 @@ impl Draw<'_> {
         };
         let window = scenario.tuning.stream_window_bytes;
         let total = affordable(total, links::rate(&scenario.primary, window));
+        let total = match scenario.primary.conduct {
+            Conduct::Slow { bytes, every } => {
+                let steps = Duration::from_secs(1).as_nanos() / every.as_nanos().max(1);
+                let steps = u64::try_from(steps).unwrap_or(u64::MAX);
+                affordable(total, bytes.saturating_mul(steps))
+            }
+            Conduct::Honest { .. }
+            | Conduct::Refuses(_)
+            | Conduct::Mute
+            | Conduct::Lies
+            | Conduct::Hostile(_) => total,
+        };
         let streams = match in_play.has(Feature::Streams) {
             true => self.between(2, 8),
             false => 1,

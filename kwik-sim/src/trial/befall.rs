@@ -224,7 +224,7 @@ impl Weather {
 /// What ails a world from its beginning: what its links do to datagrams, and how its secondaries behave.
 fn ills(scenario: &Scenario) -> BTreeSet<&'static str> {
     let mut ills = BTreeSet::new();
-    for (_, server) in scenario.servers() {
+    for (who, server) in scenario.servers() {
         for link in [&server.uplink, &server.downlink] {
             let is_marked = matches!(link.ecn, EcnPolicy::Mark { .. });
             let names = [
@@ -243,6 +243,7 @@ fn ills(scenario: &Scenario) -> BTreeSet<&'static str> {
         }
         ills.extend(match server.conduct {
             Conduct::Honest { .. } => None,
+            Conduct::Slow { .. } if who == Who::Primary => Some("slow-primary"),
             Conduct::Slow { .. } => Some("slow-writer"),
             Conduct::Refuses(_) => Some("refuses"),
             Conduct::Mute => Some("mute"),

@@ -108,6 +108,7 @@ fn stage(setting: &Setting, damage_ppm: u32) -> Stage {
         content,
         delivery: setting.delivery,
         revokes: None,
+        conduct: setting.primary,
     };
     let identity = Some(setting.identity(1).primary(setting.seed));
     let app = move || Primary::new(spec.clone());

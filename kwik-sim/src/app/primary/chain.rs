@@ -114,7 +114,7 @@ impl Session {
         if let Some(chain) = self.chains.get_mut(&stream) {
             chain.at = chain.at.max(piece.end());
         }
-        self.write_on(primary, stream).map(|_| ())
+        self.write_on(primary, stream, self.at_once()).map(|_| ())
     }
 
     /// A secondary gets a piece: at the cursor, or in every other round behind another that the

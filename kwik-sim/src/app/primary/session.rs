@@ -16,6 +16,7 @@ use kwik_core::plan::PlanSpec;
 
 use super::chain::Chain;
 use super::reclaims::Reclaims;
+use super::supply::Supply;
 use super::{Delivery, PrimarySpec};
 use crate::app::ends::GiveUp;
 use crate::app::source::{Pumped, Source};
@@ -61,6 +62,8 @@ pub(super) struct Session {
     /// Pieces that secondaries were given.
     pub(super) pieces_given: u64,
     pub(super) grants: BTreeMap<GrantId, (StreamId, PathId, ByteRange)>,
+    /// Whence its bytes come, if not from the beginning.
+    pub(super) supply: Option<Supply>,
     /// Grants that are to be taken back.
     pub(super) reclaims: Reclaims,
     /// Answers that are to be handed on.
@@ -84,6 +87,7 @@ impl Session {
         Self {
             content: spec.content,
             reclaims: Reclaims::new(spec.revokes),
+            supply: Supply::new(spec.conduct),
             paths: Vec::new(),
             named: Vec::new(),
             opened: BTreeSet::new(),
@@ -218,7 +222,17 @@ impl Session {
         primary: &mut endpoint::Primary<'_>,
         stream: StreamId,
     ) -> Result<(), StreamError> {
-        if !self.plain.contains_key(&stream) || !self.write_on(primary, stream)? {
+        self.write_some(primary, stream, self.at_once())
+    }
+
+    /// As [`Self::write`], but makes no more than `most` bytes.
+    pub(super) fn write_some(
+        &mut self,
+        primary: &mut endpoint::Primary<'_>,
+        stream: StreamId,
+        most: u64,
+    ) -> Result<(), StreamError> {
+        if !self.plain.contains_key(&stream) || !self.write_on(primary, stream, most)? {
             return Ok(());
         }
         if self.chains.contains_key(&stream) {
@@ -232,12 +246,16 @@ impl Session {
         &mut self,
         primary: &mut endpoint::Primary<'_>,
         stream: StreamId,
+        most: u64,
     ) -> Result<bool, StreamError> {
         let Some(source) = self.plain.get_mut(&stream) else {
             return Ok(true);
         };
-        let pumped = source.pump(|bytes| primary.write(stream, bytes));
-        if pumped == Ok(Pumped::Blocked) {
+        let before = source.made();
+        let pumped = source.pump_some(most, |bytes| primary.write(stream, bytes));
+        let made = source.made() - before;
+        self.spend(made);
+        if matches!(pumped, Ok(Pumped::Blocked | Pumped::Spent)) {
             return Ok(false);
         }
         self.plain.remove(&stream);
@@ -292,11 +310,24 @@ impl Session {
         primary: &mut endpoint::Primary<'_>,
         segment: SegmentId,
     ) -> Result<(), StreamError> {
+        self.write_own_some(primary, segment, self.at_once())
+    }
+
+    /// As [`Self::write_own`], but makes no more than `most` bytes.
+    pub(super) fn write_own_some(
+        &mut self,
+        primary: &mut endpoint::Primary<'_>,
+        segment: SegmentId,
+        most: u64,
+    ) -> Result<(), StreamError> {
         let Some((_, source)) = self.own.get_mut(&segment) else {
             return Ok(());
         };
-        let pumped = source.pump(|bytes| primary.write_segment(segment, bytes));
-        if pumped == Ok(Pumped::Blocked) {
+        let before = source.made();
+        let pumped = source.pump_some(most, |bytes| primary.write_segment(segment, bytes));
+        let made = source.made() - before;
+        self.spend(made);
+        if matches!(pumped, Ok(Pumped::Blocked | Pumped::Spent)) {
             return Ok(());
         }
         self.own.remove(&segment);

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use self::ends::GiveUp;
 
+mod command;
 mod ends;
 pub mod hostile;
-mod open;
 pub mod poke;
 mod primary;
 mod reader;
@@ -45,10 +45,12 @@ pub enum AnswerOn {
     OwnStream,
 }
 
-/// A request as it travels on the stream that its reader opens: where the answer goes and how long it is;
-/// then, if the primary is to give it up, when, in microseconds, and with which code.
+/// A request as it travels on the stream that its reader opens: where the answer goes, who asks, and how
+/// long it is; then, if the primary is to give it up, when, in microseconds, and with which code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Asked {
+    /// The number of the client.
+    client: u8,
     request: Request,
     give_up: Option<GiveUp>,
 }
@@ -59,6 +61,7 @@ impl Asked {
             AnswerOn::SameStream => 0,
             AnswerOn::OwnStream => 1,
         }];
+        bytes.push(self.client);
         bytes.extend(self.request.bytes.to_be_bytes());
         if let Some(GiveUp { after, code }) = self.give_up {
             let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
@@ -75,6 +78,7 @@ impl Asked {
             1 => AnswerOn::OwnStream,
             _ => return None,
         };
+        let (&client, rest) = rest.split_first()?;
         let (words, []) = rest.as_chunks() else {
             return None;
         };
@@ -89,6 +93,7 @@ impl Asked {
         };
         let bytes = word(0)?;
         Some(Self {
+            client,
             request: Request { bytes, answer_on },
             give_up,
         })
@@ -111,7 +116,11 @@ mod tests {
                     bytes: 1 << 40,
                     answer_on,
                 };
-                let asked = Asked { request, give_up };
+                let asked = Asked {
+                    client: 7,
+                    request,
+                    give_up,
+                };
                 let bytes = asked.encode();
                 assert_eq!(Asked::decode(&bytes), Some(asked));
                 assert_eq!(Asked::decode(&bytes[1..]), None);

@@ -557,6 +557,8 @@ pub const fn expected_cells() -> &'static [(&'static str, Ending)] {
         ("hostile", Complete),
         ("hostile", Degraded),
         ("slow-reader", Complete),
+        ("clients", Complete),
+        ("clients", Degraded),
         ("open-grants", Complete),
         ("open-grants", Degraded),
         ("revokes", Complete),

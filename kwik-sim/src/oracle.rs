@@ -5,7 +5,7 @@
 //!
 //! | name | what holds | where it is checked |
 //! |---|---|---|
-//! | I1 | a reader reads the content of its stream, byte for byte | the reader, at each read |
+//! | I1 | a reader reads the content of its stream, byte for byte, and of its session | the reader, at each read |
 //! | I2 | each offset is read once: what the core has delivered is what was read | here |
 //! | I3 | every grant that an application gave has its final status, or its session is over | at the end |
 //! | I4 | a stream ends where its answer does, or with the code with which somebody gave it up | here |
@@ -274,9 +274,11 @@ impl Oracle {
     /// What does not hold.
     pub fn at_end(&self, scenario: &Scenario, stage: &mut Stage) -> Result<(), Breach> {
         let names = std::iter::once(Who::Client).chain(scenario.servers().map(|(who, _)| who));
+        let names = names.chain(stage.others.iter().map(|_| Who::Client));
         let hosts = std::iter::once(stage.client)
             .chain([stage.primary])
-            .chain(stage.secondaries.clone());
+            .chain(stage.secondaries.clone())
+            .chain(stage.others.clone());
         for (who, host) in names.zip(hosts) {
             if !stage.world.is_up(host)
                 || matches!(who, Who::Secondary(index) if stage.is_hostile(index))

@@ -33,6 +33,10 @@ pub struct Scenario {
     pub secondaries: Vec<Server>,
     /// What the client asks for.
     pub asks: Vec<Ask>,
+    /// How many bytes each further client asks for, over links of no note: nothing befalls it but what
+    /// befalls the servers. None of the secondaries may be hostile.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub others: Vec<u64>,
     /// How the primary shares the work.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sharing: Sharing,
@@ -245,6 +249,7 @@ impl Scenario {
                 bytes,
                 answer_on: AnswerOn::OwnStream,
             })],
+            others: Vec::new(),
             sharing: Sharing::default(),
             tuning: Tuning::default(),
             faults: Vec::new(),
@@ -255,6 +260,12 @@ impl Scenario {
     #[must_use]
     pub fn wanted(&self) -> u64 {
         self.asks.iter().map(|ask| ask.request.bytes).sum()
+    }
+
+    /// Bytes that all clients ask for together.
+    #[must_use]
+    pub fn wanted_by_all(&self) -> u64 {
+        self.wanted() + self.others.iter().sum::<u64>()
     }
 
     /// The servers with their names, the primary first.

@@ -49,6 +49,8 @@ pub struct Setting {
     pub revokes: Option<Revokes>,
     /// What the client asks for.
     pub asks: Vec<Ask>,
+    /// What further clients ask for, each in a session of its own.
+    pub others: Vec<Ask>,
     /// The pin that the client is told, if it is not the primary's.
     pub primary_pin: Option<[u8; 32]>,
     /// The pins that the primary is told, as far as they are not the secondaries'.
@@ -76,6 +78,7 @@ impl Setting {
                 bytes,
                 answer_on: AnswerOn::OwnStream,
             })],
+            others: Vec::new(),
             primary_pin: None,
             secondary_pins: BTreeMap::new(),
             clocks_ahead_seconds: Vec::new(),
@@ -103,20 +106,26 @@ impl Setting {
         self
     }
 
-    /// Builds the world. The client has the ordinal 0, the primary 1, the secondaries follow.
+    /// Builds the world. The client has the ordinal 0, the primary 1, the secondaries follow, and then the
+    /// other clients.
     #[must_use]
     pub fn build(&self) -> Stage {
         let mut world = World::new(self.seed);
         world.set_link_default(self.link.clone());
         world.set_trace_mode(self.crypto.trace_mode());
-        let client = world.add_host(self.client_program());
+        let client = world.add_host(self.client_program(0, self.asks.clone()));
         let ahead = |index: usize| self.clocks_ahead_seconds.get(index).copied().unwrap_or(0);
         let primary = world.add_host_ahead(self.primary_program(), ahead(0));
         let secondaries = (0..self.secondaries.len())
             .map(|index| world.add_host_ahead(self.secondary_program(index), ahead(index + 1)))
-            .collect();
+            .collect::<Vec<_>>();
+        let others = (1..).zip(&self.others);
+        let others =
+            others.map(|(number, &ask)| world.add_host(self.client_program(number, vec![ask])));
+        let others = others.collect();
         Stage {
             seed: self.seed,
+            others,
             conducts: self.secondaries.clone(),
             wanted: self.asks.iter().map(|ask| ask.request.bytes).sum(),
             world,
@@ -156,13 +165,14 @@ impl Setting {
         Identity::under(self.crypto, self.seed, ordinal as u64)
     }
 
-    fn client_program(&self) -> Program {
-        let content = Content::new(self.seed);
+    fn client_program(&self, number: u8, asks: Vec<Ask>) -> Program {
+        let content = Content::new(self.seed).of_client(number);
         let has_a_liar = self.secondaries.contains(&Conduct::Lies);
         let spec = ReaderSpec {
             server: self.dial_target(),
-            asks: self.asks.clone(),
+            asks,
             content,
+            number,
             forged: has_a_liar.then(|| content.forged()),
         };
         let config = Arc::new(self.config.clone());
@@ -220,6 +230,8 @@ pub struct Stage {
     pub primary: HostId,
     /// The secondaries'.
     pub secondaries: Vec<HostId>,
+    /// Those of the other clients.
+    pub others: Vec<HostId>,
 }
 
 impl Stage {
@@ -227,6 +239,25 @@ impl Stage {
     #[must_use]
     pub fn reader(&self) -> &Reader {
         self.world.app(self.client)
+    }
+
+    /// The application of another client.
+    #[must_use]
+    pub fn other_reader(&self, index: usize) -> &Reader {
+        self.world.app(self.others[index])
+    }
+
+    /// Another client closes its session.
+    pub fn close_other(&mut self, index: usize) {
+        self.world
+            .act(self.others[index], |node: &mut KwikNode, moment| {
+                let (reader, host) = node.app_mut::<Reader>(moment);
+                let session = reader.session();
+                if let Some(mut client) = session.and_then(|s| host.endpoint.client(moment.now, s))
+                {
+                    client.close(0);
+                }
+            });
     }
 
     /// The primary's application.

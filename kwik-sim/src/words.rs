@@ -78,6 +78,9 @@ pub fn scenario(scenario: &Scenario) -> String {
         count(scenario.asks.len(), "stream"),
         bytes(scenario.wanted()),
     );
+    if !scenario.others.is_empty() {
+        words += &format!(", {} more", count(scenario.others.len(), "client"));
+    }
     if let Some(conduct) = conduct(&scenario.primary.conduct) {
         words += &format!(", the primary {conduct}");
     }

@@ -25,6 +25,8 @@ pub struct ReaderSpec {
     pub asks: Vec<Ask>,
     /// What the answers are.
     pub content: Content,
+    /// The number of this client among all: see [`Content::of_client`].
+    pub number: u8,
     /// What a liar writes in their place, if there is one among the servers: then it is no fault of
     /// anybody else if such bytes are read.
     pub forged: Option<Content>,
@@ -56,7 +58,7 @@ impl Ask {
     }
 
     /// The request as it is sent.
-    const fn asked(&self) -> Asked {
+    const fn asked(&self, client: u8) -> Asked {
         let give_up = self.ends.give_up();
         let request = match give_up {
             Some(_) => Request {
@@ -65,7 +67,11 @@ impl Ask {
             },
             None => self.request,
         };
-        Asked { request, give_up }
+        Asked {
+            client,
+            request,
+            give_up,
+        }
     }
 }
 
@@ -321,7 +327,7 @@ impl Reader {
                 return;
             };
             self.unsent.remove(0);
-            let asked = ask.asked();
+            let asked = ask.asked(self.spec.number);
             let mut request = asked.encode();
             let is_taken_back = matches!(ask.ends, Ends::TakenBack { .. });
             if is_taken_back {

@@ -11,7 +11,7 @@ use kwik_core::wire::Extent;
 use serde::{Deserialize, Serialize};
 
 use super::source::{Pumped, Source};
-use super::{Hostility, open};
+use super::{Hostility, command as words};
 use crate::content::Content;
 use crate::host::{App, Hosted};
 
@@ -190,15 +190,17 @@ impl Secondary {
         host: &mut Hosted<'_>,
         session: SessionHandle,
         (grant, stream, extent): (GrantId, StreamId, Extent),
-        limit: Option<u64>,
+        command: &[u8],
     ) {
+        let limit = words::limit(command);
+        let honest = self.spec.content.of_client(words::client(command));
         let Some(mut secondary) = host.endpoint.secondary(host.moment.now, session) else {
             return;
         };
         let (content, open_bytes) = match self.spec.conduct {
-            Conduct::Honest { open_bytes } => (self.spec.content, open_bytes),
-            Conduct::Slow { .. } => (self.spec.content, OPEN_BYTES),
-            Conduct::Lies => (self.spec.content.forged(), limit.unwrap_or(0)),
+            Conduct::Honest { open_bytes } => (honest, open_bytes),
+            Conduct::Slow { .. } => (honest, OPEN_BYTES),
+            Conduct::Lies => (honest.forged(), limit.unwrap_or(0)),
             Conduct::Mute | Conduct::Hostile(_) => return,
             Conduct::Refuses(code) => {
                 // It may have been revoked meanwhile.
@@ -334,7 +336,7 @@ impl App for Secondary {
                 command,
             } => {
                 self.grants += 1;
-                let limit = open::limit(&command);
+                let limit = words::limit(&command);
                 let range = match extent {
                     Extent::Fixed(range) => range,
                     Extent::Open { start } => limit
@@ -347,7 +349,7 @@ impl App for Secondary {
                 let granted = self.granted.entry(remote_stream_id).or_default();
                 granted.insert(range);
                 self.commands.push(command.to_vec());
-                self.on_grant(host, session, (grant, remote_stream_id, extent), limit);
+                self.on_grant(host, session, (grant, remote_stream_id, extent), &command);
             }
             SecondaryEvent::Raw(message) => self.raw.push(message.to_vec()),
             SecondaryEvent::Revoked { grant, end } => {

@@ -57,10 +57,11 @@ enum Feature {
     Sharing,
     Conducts,
     Clocks,
+    Clients,
 }
 
 impl Feature {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Servers,
         Self::Sizes,
         Self::Streams,
@@ -71,6 +72,7 @@ impl Feature {
         Self::Sharing,
         Self::Conducts,
         Self::Clocks,
+        Self::Clients,
     ];
 }
 
@@ -184,6 +186,10 @@ impl Draw<'_> {
         if in_play.has(Feature::Sharing) {
             scenario.sharing = self.sharing(scenario.wanted());
             self.let_open_grants_end(&mut scenario);
+        }
+        if in_play.has(Feature::Clients) {
+            scenario.others = self.others();
+            without_hostility(&mut scenario);
         }
         scenario.faults = self.faults(&in_play.perils, &scenario);
         scenario
@@ -384,14 +390,27 @@ impl Draw<'_> {
         if !matches!(scenario.sharing, Sharing::Raw { .. }) {
             return;
         }
+        without_hostility(scenario);
         for secondary in &mut scenario.secondaries {
-            match &mut secondary.conduct {
-                Conduct::Hostile(_) => secondary.conduct = Conduct::HONEST,
-                Conduct::Honest { open_bytes } => {
-                    *open_bytes = self.one(&[*open_bytes, *open_bytes, 1 << 20, 5000, 1, 0]);
-                }
-                Conduct::Slow { .. } | Conduct::Refuses(_) | Conduct::Mute | Conduct::Lies => {}
+            if let Conduct::Honest { open_bytes } = &mut secondary.conduct {
+                *open_bytes = self.one(&[*open_bytes, *open_bytes, 1 << 20, 5000, 1, 0]);
             }
+        }
+    }
+
+    /// What further clients ask for: little, but more than fits into the first flight.
+    fn others(&mut self) -> Vec<u64> {
+        let count = self.one(&[1, 2, 1, 4]);
+        let bytes = [32 * KIB, 0, 1, 1000, 64 * KIB];
+        (0..count).map(|_| self.one(&bytes)).collect()
+    }
+}
+
+/// Some of what is drawn needs secondaries that keep the rules.
+fn without_hostility(scenario: &mut Scenario) {
+    for secondary in &mut scenario.secondaries {
+        if let Conduct::Hostile(_) = secondary.conduct {
+            secondary.conduct = Conduct::HONEST;
         }
     }
 }

@@ -14,10 +14,11 @@ use crate::scenario::{Fault, FaultKind, Scenario, Server, Sharing, Tuning, Way, 
 pub(super) type Step = fn(&Scenario, usize) -> Option<Scenario>;
 
 /// All steps; those that take away most come first.
-pub(super) const ALL: [Step; 13] = [
+pub(super) const ALL: [Step; 14] = [
     faults_in_parts,
     without_a_secondary,
     without_an_ask,
+    without_a_client,
     with_usual_tuning,
     with_usual_servers,
     with_usual_links,
@@ -78,6 +79,20 @@ fn without_an_ask(scenario: &Scenario, index: usize) -> Option<Scenario> {
         return None;
     }
     smaller.asks.remove(index);
+    Some(smaller)
+}
+
+/// A further client is taken away, or asks for nothing.
+fn without_a_client(scenario: &Scenario, index: usize) -> Option<Scenario> {
+    let mut smaller = scenario.clone();
+    let others = &mut smaller.others;
+    if index / 2 >= others.len() {
+        return None;
+    }
+    match index % 2 {
+        0 => drop(others.remove(index / 2)),
+        _ => others[index / 2] = 0,
+    }
     Some(smaller)
 }
 

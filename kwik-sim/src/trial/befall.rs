@@ -253,6 +253,7 @@ fn ills(scenario: &Scenario) -> BTreeSet<&'static str> {
     }
     ills.extend(scenario.asks.iter().filter_map(|ask| ask.ends.name()));
     ills.extend(scenario.sharing.revokes().map(|_| "revokes"));
+    ills.extend((!scenario.others.is_empty()).then_some("clients"));
     let is_raw = matches!(scenario.sharing, Sharing::Raw { .. });
     ills.extend(is_raw.then_some("open-grants"));
     let is_slow = |ask: &Ask| ask.pace != Pace::Eager;

@@ -2,6 +2,7 @@
 
 mod amplification;
 mod api;
+mod clients;
 mod damage;
 mod determinism;
 mod faults;

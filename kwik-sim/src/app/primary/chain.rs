@@ -10,7 +10,7 @@ use kwik_core::ids::{ByteRange, GrantId, PathId, StreamId};
 use kwik_core::path::RawTarget;
 
 use super::session::Session;
-use crate::app::open;
+use crate::app::command;
 use crate::app::source::Source;
 
 /// An answer that is brought piece by piece.
@@ -136,7 +136,13 @@ impl Session {
         };
         let note = format!("piece {} of stream {stream}", chain.turn);
         let sent = primary.send_raw(path, RawTarget::Message, note.into());
-        let given = sent.and_then(|_| primary.send_raw(path, target, open::command(range.len())));
+        let given = sent.and_then(|_| {
+            primary.send_raw(
+                path,
+                target,
+                command::encode(self.client, Some(range.len())),
+            )
+        });
         match given {
             Ok(grant) => {
                 let Some(grant) = grant else {

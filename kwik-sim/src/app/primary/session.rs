@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use bytes::Bytes;
 use kwik_core::carrier::ReadState;
 use kwik_core::endpoint;
 use kwik_core::error::{Misuse, StreamError};
@@ -18,13 +17,11 @@ use super::chain::Chain;
 use super::reclaims::Reclaims;
 use super::supply::Supply;
 use super::{Delivery, PrimarySpec};
+use crate::app::command;
 use crate::app::ends::GiveUp;
 use crate::app::source::{Pumped, Source};
 use crate::app::{AnswerOn, Asked};
 use crate::content::Content;
-
-/// The command in every grant. What is wanted follows from the stream and the range.
-const COMMAND: &[u8] = b"content";
 
 /// Grants of one path that a delegating primary has outstanding.
 const GRANTS_PER_PATH: usize = 4;
@@ -35,6 +32,8 @@ const OWN_RANGES: usize = 2;
 /// One client.
 pub(super) struct Session {
     pub(super) content: Content,
+    /// The number of the client, as it said it.
+    pub(super) client: u8,
     /// Secondaries that can be granted something.
     pub(super) paths: Vec<PathId>,
     /// Paths that were ever named, with the index of their secondary.
@@ -86,6 +85,7 @@ impl Session {
     pub(super) fn new(spec: &PrimarySpec) -> Self {
         Self {
             content: spec.content,
+            client: 0,
             reclaims: Reclaims::new(spec.revokes),
             supply: Supply::new(spec.conduct),
             paths: Vec::new(),
@@ -181,8 +181,14 @@ impl Session {
         primary: &mut endpoint::Primary<'_>,
         spec: &PrimarySpec,
         stream: StreamId,
-        Asked { request, give_up }: Asked,
+        Asked {
+            client,
+            request,
+            give_up,
+        }: Asked,
     ) -> Result<(), StreamError> {
+        self.client = client;
+        self.content = spec.content.of_client(client);
         let size = request.bytes;
         if let Some(GiveUp { after, code }) = give_up {
             self.unwanted.insert(stream, (self.time + after, code));
@@ -196,7 +202,7 @@ impl Session {
                 self.write(primary, stream)
             }
             (Delivery::Plan(spread), Some(range)) => {
-                let command = Bytes::from_static(COMMAND);
+                let command = command::encode(self.client, None);
                 primary.plan(stream, range, PlanSpec { command, spread })?;
                 self.finish(primary, stream)
             }
@@ -393,7 +399,7 @@ impl Session {
         range: ByteRange,
         path: PathId,
     ) -> Result<(), StreamError> {
-        match primary.delegate(stream, range, path, Bytes::from_static(COMMAND)) {
+        match primary.delegate(stream, range, path, command::encode(self.client, None)) {
             Ok(grant) => {
                 self.grants.insert(grant, (stream, path, range));
                 self.reclaims.note_given(grant, self.time);

@@ -14,6 +14,7 @@ fn spec(has_a_liar: bool) -> ReaderSpec {
         },
         asks: Vec::new(),
         content,
+        number: 0,
         forged: has_a_liar.then(|| content.forged()),
     }
 }

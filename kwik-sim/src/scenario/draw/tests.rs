@@ -208,7 +208,7 @@ fn every_property_of_a_link_is_drawn_and_losses_are_mostly_small() {
 
 #[test]
 fn every_other_feature_is_drawn() {
-    let features: [Named<Scenario>; 21] = [
+    let features: [Named<Scenario>; 22] = [
         ("usual size", |s| s.wanted() == USUAL_BYTES),
         ("nothing", |s| s.wanted() == 0),
         ("one byte", |s| s.wanted() == 1),
@@ -230,6 +230,7 @@ fn every_other_feature_is_drawn() {
         ("delegate", |s| {
             matches!(s.sharing, Sharing::Delegate { .. })
         }),
+        ("clients", |s| !s.others.is_empty()),
         ("raw", |s| matches!(s.sharing, Sharing::Raw { .. })),
         ("revokes", |s| s.sharing.revokes().is_some()),
         ("reject", |s| s.tuning.overlap == Overlap::Reject),

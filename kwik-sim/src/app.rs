@@ -5,10 +5,16 @@
 //! saw stays in them to be looked at. They use the public calls of the endpoint only, but for
 //! [`hostile`] secondaries.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use self::ends::GiveUp;
+
 mod accepted;
+mod command;
 pub mod doorstep;
+mod ends;
 pub mod hostile;
 mod marks;
 pub mod meddle;
@@ -21,15 +27,15 @@ mod source;
 pub mod stale;
 
 pub use accepted::Accepted;
+pub use ends::Ends;
 pub use hostile::{Consequence, Hostility};
 pub use marks::{Marked, Marks};
 pub use past::Past;
-pub use primary::{Delivery, Loss, Primary, PrimarySpec};
+pub use primary::{Delivery, Loss, Primary, PrimarySpec, Revokes};
 pub use reader::{Ask, Pace, Reader, ReaderSpec, StreamRead};
 pub use secondary::{Conduct, Secondary, SecondarySpec};
 
-/// What a reader asks for, as it travels on the stream that it opens: where the answer goes, then its
-/// length.
+/// What a reader asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Request {
@@ -48,28 +54,86 @@ pub enum AnswerOn {
     OwnStream,
 }
 
-impl Request {
-    /// Bytes of an encoded request.
-    const LEN: usize = 9;
+/// A request as it travels on the stream that its reader opens: where the answer goes, who asks, and how
+/// long it is; then, if the primary is to give it up, when, in microseconds, and with which code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asked {
+    /// The number of the client.
+    client: u8,
+    request: Request,
+    give_up: Option<GiveUp>,
+}
 
-    fn encode(self) -> [u8; Self::LEN] {
-        let mut bytes = [0; Self::LEN];
-        bytes[0] = match self.answer_on {
+impl Asked {
+    fn encode(self) -> Vec<u8> {
+        let mut bytes = vec![match self.request.answer_on {
             AnswerOn::SameStream => 0,
             AnswerOn::OwnStream => 1,
-        };
-        bytes[1..].copy_from_slice(&self.bytes.to_be_bytes());
+        }];
+        bytes.push(self.client);
+        bytes.extend(self.request.bytes.to_be_bytes());
+        if let Some(GiveUp { after, code }) = self.give_up {
+            let micros = u64::try_from(after.as_micros()).unwrap_or(u64::MAX);
+            bytes.extend(micros.to_be_bytes());
+            bytes.extend(code.to_be_bytes());
+        }
         bytes
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (&kind, length) = bytes.split_first()?;
+        let (&kind, rest) = bytes.split_first()?;
         let answer_on = match kind {
             0 => AnswerOn::SameStream,
             1 => AnswerOn::OwnStream,
             _ => return None,
         };
-        let bytes = u64::from_be_bytes(length.try_into().ok()?);
-        Some(Self { bytes, answer_on })
+        let (&client, rest) = rest.split_first()?;
+        let (words, []) = rest.as_chunks() else {
+            return None;
+        };
+        let word = |index: usize| words.get(index).map(|&word| u64::from_be_bytes(word));
+        let give_up = match words.len() {
+            1 => None,
+            3 => Some(GiveUp {
+                after: Duration::from_micros(word(1)?),
+                code: word(2)?,
+            }),
+            _ => return None,
+        };
+        let bytes = word(0)?;
+        Some(Self {
+            client,
+            request: Request { bytes, answer_on },
+            give_up,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_arrives_as_it_was_made() {
+        let give_up = GiveUp {
+            after: Duration::from_millis(3),
+            code: u64::MAX,
+        };
+        for answer_on in [AnswerOn::SameStream, AnswerOn::OwnStream] {
+            for give_up in [None, Some(give_up)] {
+                let request = Request {
+                    bytes: 1 << 40,
+                    answer_on,
+                };
+                let asked = Asked {
+                    client: 7,
+                    request,
+                    give_up,
+                };
+                let bytes = asked.encode();
+                assert_eq!(Asked::decode(&bytes), Some(asked));
+                assert_eq!(Asked::decode(&bytes[1..]), None);
+            }
+        }
     }
 }

@@ -123,9 +123,12 @@ fn rebinds(scenario: &Scenario) -> u32 {
 /// Whether the reader may give up what an application is to have brought again, because the primary
 /// takes so long for the rest of what it has to bring.
 fn is_too_slow(scenario: &Scenario) -> bool {
-    let seconds = scenario.wanted() as f64 / (0.25 * goodput(&scenario.primary));
-    matches!(scenario.sharing, Sharing::Delegate { .. })
-        && seconds > scenario.tuning.config().client.hole_max.as_secs_f64() * 2.0
+    let supply = scenario.primary.conduct.rate().unwrap_or(f64::MAX);
+    let seconds = scenario.wanted() as f64 / (0.25 * goodput(&scenario.primary)).min(supply);
+    matches!(
+        scenario.sharing,
+        Sharing::Delegate { .. } | Sharing::Raw { .. }
+    ) && seconds > scenario.tuning.config().client.hole_max.as_secs_f64() * 2.0
 }
 
 /// The same scenario without what a session may die of: in it everything must arrive, and in time.
@@ -396,21 +399,26 @@ pub fn convergence_bound(
         .servers()
         .map(|(_, server)| round_trip(server))
         .max();
-    let readers = scenario.asks.iter().map(|ask| match ask.pace {
-        Pace::Eager => Duration::ZERO,
-        Pace::Slow { bytes, every } => {
-            let turns = ask.request.bytes.div_ceil(bytes.max(1) as u64);
-            every.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX))
-        }
-        Pace::Rest { length, .. } => length,
+    let readers = scenario.asks.iter().map(|ask| {
+        ask.ends.delay()
+            + match ask.pace {
+                Pace::Eager => Duration::ZERO,
+                Pace::Slow { bytes, every } => {
+                    let turns = ask.request.bytes.div_ceil(bytes.max(1) as u64);
+                    every.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX))
+                }
+                Pace::Rest { length, .. } => length,
+            }
     });
     let is_mute = |conduct| !matches!(conduct, Conduct::Honest { .. } | Conduct::Slow { .. });
     let conducts = scenario.secondaries.iter().map(|server| server.conduct);
     let mute = conducts.filter(|&conduct| is_mute(conduct)).count();
     let config = scenario.tuning.config().client;
     // Whoever delegates to a path that comes to nothing waits for the whole of its dial.
-    let waits = matches!(scenario.sharing, Sharing::Delegate { .. })
-        && (0..scenario.secondaries.len()).any(|index| may_die(scenario, index));
+    let waits = matches!(
+        scenario.sharing,
+        Sharing::Delegate { .. } | Sharing::Raw { .. }
+    ) && (0..scenario.secondaries.len()).any(|index| may_die(scenario, index));
     let dial = config.dial.dial_deadline * if waits { 3 } else { 0 };
     // A path that falls silent is given up, and what it owed is brought by another.
     let deaths = (0..scenario.secondaries.len()).filter(|&index| may_die(scenario, index));
@@ -425,6 +433,7 @@ pub fn convergence_bound(
         + 20 * round_trip.unwrap_or_default()
         + transfer
         + slow_writers(scenario, remaining)
+        + turns(scenario, round_trip.unwrap_or_default())
         // Who only receives says nothing, and a server does not know where it has gone, until the next
         // sign of life.
         + (scenario.tuning.config().quic.keep_alive + Duration::from_secs(2)) * rebinds(scenario)
@@ -437,10 +446,23 @@ pub fn convergence_bound(
         + Duration::from_secs(5)
 }
 
+/// How long it takes to give pieces each of which begins where the one before has ended. Most of them may
+/// be given to somebody who writes next to nothing.
+fn turns(scenario: &Scenario, round_trip: Duration) -> Duration {
+    let Sharing::Raw { range_bytes } = scenario.sharing else {
+        return Duration::ZERO;
+    };
+    let bytes = scenario.asks.iter().map(|ask| ask.request.bytes);
+    let pieces = bytes.max().unwrap_or(0) / range_bytes.max(1) + 1;
+    let turns = pieces * (scenario.secondaries.len() as u64 + 1);
+    // To the client, to the secondary and back; and what is lost of a piece is sent again before it ends.
+    (6 * round_trip + Duration::from_millis(25)) * u32::try_from(turns).unwrap_or(u32::MAX)
+}
+
 /// How long those may write to whom their bytes come slowly. Nobody need take their work from them:
 /// the slowest may have to bring everything.
 fn slow_writers(scenario: &Scenario, remaining: u64) -> Duration {
-    let conducts = scenario.secondaries.iter().map(|server| server.conduct);
+    let conducts = scenario.servers().map(|(_, server)| server.conduct);
     let slowest = conducts.filter_map(|c| c.rate()).reduce(f64::min);
     let seconds = slowest.map_or(0.0, |rate| remaining as f64 / rate.max(1.0));
     Duration::from_secs_f64(seconds)
@@ -531,6 +553,9 @@ pub const fn expected_cells() -> &'static [(&'static str, Ending)] {
         ("one-way-cut", Complete),
         ("one-way-cut", Degraded),
         ("one-way-cut", Failed),
+        ("swizzle", Complete),
+        ("swizzle", Degraded),
+        ("swizzle", Failed),
         ("outage", Complete),
         ("outage", Degraded),
         ("outage", Failed),
@@ -563,12 +588,25 @@ pub const fn expected_cells() -> &'static [(&'static str, Ending)] {
         ("ecn-marks", Complete),
         ("ecn-bleached", Complete),
         ("slow-writer", Complete),
+        ("slow-primary", Complete),
+        ("slow-primary", Degraded),
         ("refuses", Complete),
         ("mute", Complete),
         ("lies", Complete),
         ("hostile", Complete),
         ("hostile", Degraded),
         ("slow-reader", Complete),
+        ("clients", Complete),
+        ("clients", Degraded),
+        ("open-grants", Complete),
+        ("open-grants", Degraded),
+        ("revokes", Complete),
+        ("revokes", Degraded),
+        ("stopped", Complete),
+        ("stopped", Degraded),
+        ("reset", Complete),
+        ("reset", Degraded),
+        ("taken-back", Complete),
     ]
 }
 

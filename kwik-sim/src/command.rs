@@ -40,7 +40,7 @@ fn dispatch(command: Command) -> Result<Exit, Stop> {
         Command::Run(args) => run::run(&args),
         Command::Swarm(args) => swarm::run(&args),
         Command::Determinism(args) => determinism::run(&args),
-        Command::Traces(args) => determinism::print_traces(&args),
+        Command::Outcomes(args) => determinism::print_outcomes(&args),
         Command::Shrink(args) => shrink::run(&args),
         Command::Masks(args) => masks::run(&args),
         Command::List => list::run(),

@@ -5,10 +5,10 @@
 //!
 //! | name | what holds | where it is checked |
 //! |---|---|---|
-//! | I1 | a reader reads the content of its stream, byte for byte | the reader, at each read |
+//! | I1 | a reader reads the content of its stream, byte for byte, and of its session | the reader, at each read |
 //! | I2 | each offset is read once: what the core has delivered is what was read | here |
 //! | I3 | every grant has exactly one final status, within its range, plans' too; what endpoints took for a stream that was read whole is all of it and no more, and each byte of it was brought once | `ledger`: at each event, and when all was read |
-//! | I4 | a stream ends where its answer does | here |
+//! | I4 | a stream ends where its answer does, or with the code with which somebody gave it up | here |
 //! | I5 | the client sees the streams that it or the primary opened, and no others | here |
 //! | I6 | an honest secondary brings no more than it was granted, and is blamed for nothing; a liar's bytes stay in its grants; where servers write contents of their own, so do everybody's; a hostile one is closed with the code for its deed | here, `marks` |
 //! | I7 | everything that is held and has a bound is within it, at every end: bytes that wait, the memory under them, gaps, queues, grants, paths | `bounds`; the heap itself: `tests/heap` |
@@ -154,7 +154,7 @@ impl Oracle {
             if let Some(offset) = read.wrong_at {
                 return Err(Breach::new("I1", format!("stream {stream} at {offset}")));
             }
-            if read.ended_at.is_some() && read.bytes != wanted {
+            if read.wrong_end {
                 let detail = format!("stream {stream} ends at {} of {wanted}", read.bytes);
                 return Err(Breach::new("I4", detail));
             }
@@ -313,9 +313,11 @@ impl Oracle {
     /// What does not hold.
     pub fn at_end(&self, scenario: &Scenario, stage: &mut Stage) -> Result<(), Breach> {
         let names = std::iter::once(Who::Client).chain(scenario.servers().map(|(who, _)| who));
+        let names = names.chain(stage.others.iter().map(|_| Who::Client));
         let hosts = std::iter::once(stage.client)
             .chain([stage.primary])
-            .chain(stage.secondaries.clone());
+            .chain(stage.secondaries.clone())
+            .chain(stage.others.clone());
         for (who, host) in names.zip(hosts) {
             if !stage.world.is_up(host)
                 || matches!(who, Who::Secondary(index) if stage.is_hostile(index))

@@ -16,7 +16,7 @@ use kwik_core::config::Overlap;
 use kwik_core::plan::Spread;
 use serde::{Deserialize, Serialize};
 
-use crate::app::{AnswerOn, Ask, Conduct, Delivery, Pace, Request};
+use crate::app::{AnswerOn, Ask, Conduct, Delivery, Request, Revokes};
 use crate::link::LinkSpec;
 
 /// A world, and what befalls it.
@@ -33,6 +33,10 @@ pub struct Scenario {
     pub secondaries: Vec<Server>,
     /// What the client asks for.
     pub asks: Vec<Ask>,
+    /// How many bytes each further client asks for, over links of no note: nothing befalls it but what
+    /// befalls the servers. None of the secondaries may be hostile.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub others: Vec<u64>,
     /// How the primary shares the work.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sharing: Sharing,
@@ -52,7 +56,7 @@ pub struct Scenario {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
-    /// How it behaves (a primary is always honest).
+    /// How it behaves (a primary is honest, if slow).
     #[serde(skip_serializing_if = "is_default")]
     pub conduct: Conduct,
     /// From the client to it.
@@ -82,6 +86,16 @@ pub enum Sharing {
     /// The application delegates ranges and takes care of lost ones.
     Delegate {
         /// Bytes of a range.
+        range_bytes: u64,
+        /// Which of them it takes back from whoever has them.
+        #[serde(default, skip_serializing_if = "is_default")]
+        revokes: Option<Revokes>,
+    },
+    /// The application gives out open grants: each secondary decides itself how much of its piece it
+    /// writes, and the next piece begins there. None of them may be hostile: an application that lets
+    /// somebody decide where an answer ends has to trust him.
+    Raw {
+        /// Bytes of a piece at most.
         range_bytes: u64,
     },
 }
@@ -238,13 +252,11 @@ impl Scenario {
             seed,
             primary: Server::default(),
             secondaries: vec![Server::default(); secondaries],
-            asks: vec![Ask {
-                request: Request {
-                    bytes,
-                    answer_on: AnswerOn::OwnStream,
-                },
-                pace: Pace::Eager,
-            }],
+            asks: vec![Ask::new(Request {
+                bytes,
+                answer_on: AnswerOn::OwnStream,
+            })],
+            others: Vec::new(),
             sharing: Sharing::default(),
             tuning: Tuning::default(),
             faults: Vec::new(),
@@ -257,13 +269,21 @@ impl Scenario {
     #[must_use]
     pub fn may_have_marks(&self) -> bool {
         let lies = |server: &Server| server.conduct == Conduct::Lies;
-        self.tuning.overlap == Overlap::FirstWins && !self.secondaries.iter().any(lies)
+        self.tuning.overlap == Overlap::FirstWins
+            && self.others.is_empty()
+            && !self.secondaries.iter().any(lies)
     }
 
     /// Bytes that the client asks for.
     #[must_use]
     pub fn wanted(&self) -> u64 {
         self.asks.iter().map(|ask| ask.request.bytes).sum()
+    }
+
+    /// Bytes that all clients ask for together.
+    #[must_use]
+    pub fn wanted_by_all(&self) -> u64 {
+        self.wanted() + self.others.iter().sum::<u64>()
     }
 
     /// The servers with their names, the primary first.
@@ -304,7 +324,17 @@ impl Sharing {
             Self::Alone => Delivery::Plain,
             Self::Pull => Delivery::Plan(Spread::Pull),
             Self::Rotate { range_bytes } => Delivery::Plan(Spread::Rotate { range_bytes }),
-            Self::Delegate { range_bytes } => Delivery::Delegate { range_bytes },
+            Self::Delegate { range_bytes, .. } => Delivery::Delegate { range_bytes },
+            Self::Raw { range_bytes } => Delivery::Raw { range_bytes },
+        }
+    }
+
+    /// Which grants the primary's application takes back.
+    #[must_use]
+    pub const fn revokes(self) -> Option<Revokes> {
+        match self {
+            Self::Delegate { revokes, .. } => revokes,
+            Self::Alone | Self::Pull | Self::Rotate { .. } | Self::Raw { .. } => None,
         }
     }
 }

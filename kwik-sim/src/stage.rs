@@ -18,7 +18,7 @@ use kwik_core::plan::Spread;
 
 use crate::app::{
     AnswerOn, Ask, Conduct, Delivery, Marks, Pace, Primary, PrimarySpec, Reader, ReaderSpec,
-    Request, Secondary, SecondarySpec,
+    Request, Revokes, Secondary, SecondarySpec,
 };
 use crate::content::Content;
 use crate::crypto::CryptoMode;
@@ -39,12 +39,18 @@ pub struct Setting {
     pub config: Config,
     /// How the connections are protected.
     pub crypto: CryptoMode,
+    /// How the primary behaves: honest, if slow.
+    pub primary: Conduct,
     /// The secondaries, each with its conduct.
     pub secondaries: Vec<Conduct>,
     /// How the primary shares the work.
     pub delivery: Delivery,
+    /// Which of its grants it takes back, if it delegates.
+    pub revokes: Option<Revokes>,
     /// What the client asks for.
     pub asks: Vec<Ask>,
+    /// What further clients ask for, each in a session of its own.
+    pub others: Vec<Ask>,
     /// The pin that the client is told, if it is not the primary's.
     pub primary_pin: Option<[u8; 32]>,
     /// The pins that the primary is told, as far as they are not the secondaries'.
@@ -66,15 +72,15 @@ impl Setting {
             link: LinkSpec::default(),
             config: Config::default(),
             crypto: CryptoMode::Null,
+            primary: Conduct::HONEST,
             secondaries: vec![Conduct::HONEST; secondaries],
             delivery: Delivery::Plan(Spread::Pull),
-            asks: vec![Ask {
-                request: Request {
-                    bytes,
-                    answer_on: AnswerOn::OwnStream,
-                },
-                pace: Pace::Eager,
-            }],
+            revokes: None,
+            asks: vec![Ask::new(Request {
+                bytes,
+                answer_on: AnswerOn::OwnStream,
+            })],
+            others: Vec::new(),
             primary_pin: None,
             secondary_pins: BTreeMap::new(),
             clocks_ahead_seconds: Vec::new(),
@@ -103,20 +109,26 @@ impl Setting {
         self
     }
 
-    /// Builds the world. The client has the ordinal 0, the primary 1, the secondaries follow.
+    /// Builds the world. The client has the ordinal 0, the primary 1, the secondaries follow, and then the
+    /// other clients.
     #[must_use]
     pub fn build(&self) -> Stage {
         let mut world = World::new(self.seed);
         world.set_link_default(self.link.clone());
         world.set_trace_mode(self.crypto.trace_mode());
-        let client = world.add_host(self.client_program());
+        let client = world.add_host(self.client_program(0, self.asks.clone()));
         let ahead = |index: usize| self.clocks_ahead_seconds.get(index).copied().unwrap_or(0);
         let primary = world.add_host_ahead(self.primary_program(), ahead(0));
         let secondaries = (0..self.secondaries.len())
             .map(|index| world.add_host_ahead(self.secondary_program(index), ahead(index + 1)))
-            .collect();
+            .collect::<Vec<_>>();
+        let others = (1..).zip(&self.others);
+        let others =
+            others.map(|(number, &ask)| world.add_host(self.client_program(number, vec![ask])));
+        let others = others.collect();
         Stage {
             seed: self.seed,
+            others,
             conducts: self.secondaries.clone(),
             wanted: self.asks.iter().map(|ask| ask.request.bytes).sum(),
             world,
@@ -156,13 +168,14 @@ impl Setting {
         Identity::under(self.crypto, self.seed, ordinal as u64)
     }
 
-    fn client_program(&self) -> Program {
-        let content = Content::new(self.seed);
+    fn client_program(&self, number: u8, asks: Vec<Ask>) -> Program {
+        let content = Content::new(self.seed).of_client(number);
         let has_a_liar = self.secondaries.contains(&Conduct::Lies);
         let spec = ReaderSpec {
             server: self.dial_target(),
-            asks: self.asks.clone(),
+            asks,
             content,
+            number,
             forged: has_a_liar.then(|| content.forged()),
             marks: self
                 .marks
@@ -180,6 +193,8 @@ impl Setting {
                 .collect(),
             content: Content::new(self.seed),
             delivery: self.delivery,
+            revokes: self.revokes,
+            conduct: self.primary,
         };
         let config = Arc::new(self.config.clone());
         KwikNode::program(config, Some(identity), self.crypto, move || {
@@ -224,6 +239,8 @@ pub struct Stage {
     pub primary: HostId,
     /// The secondaries'.
     pub secondaries: Vec<HostId>,
+    /// Those of the other clients.
+    pub others: Vec<HostId>,
 }
 
 impl Stage {
@@ -231,6 +248,25 @@ impl Stage {
     #[must_use]
     pub fn reader(&self) -> &Reader {
         self.world.app(self.client)
+    }
+
+    /// The application of another client.
+    #[must_use]
+    pub fn other_reader(&self, index: usize) -> &Reader {
+        self.world.app(self.others[index])
+    }
+
+    /// Another client closes its session.
+    pub fn close_other(&mut self, index: usize) {
+        self.world
+            .act(self.others[index], |node: &mut KwikNode, moment| {
+                let (reader, host) = node.app_mut::<Reader>(moment);
+                let session = reader.session();
+                if let Some(mut client) = session.and_then(|s| host.endpoint.client(moment.now, s))
+                {
+                    client.close(0);
+                }
+            });
     }
 
     /// The primary's application.

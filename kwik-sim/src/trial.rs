@@ -13,6 +13,7 @@ use kwik_core::event::PathEvent;
 use smallvec::SmallVec;
 
 use self::befall::Weather;
+use crate::app::{AnswerOn, Ask, Request};
 use crate::atlas::{self, Promise};
 use crate::capture;
 use crate::crypto::CryptoMode;
@@ -90,8 +91,17 @@ impl<'a> Trial<'a> {
         let mut setting = Setting::new(scenario.seed, scenario.secondaries.len(), 0);
         setting.crypto = crypto;
         setting.asks.clone_from(&scenario.asks);
+        let other = |&bytes: &u64| {
+            Ask::new(Request {
+                bytes,
+                answer_on: AnswerOn::OwnStream,
+            })
+        };
+        setting.others = scenario.others.iter().map(other).collect();
         setting.delivery = scenario.sharing.delivery();
+        setting.revokes = scenario.sharing.revokes();
         setting.config = scenario.tuning.config();
+        setting.primary = scenario.primary.conduct;
         let servers = scenario.servers();
         setting.clocks_ahead_seconds = servers.map(|(_, s)| s.clock_ahead_seconds).collect();
         setting.secondaries = scenario.secondaries.iter().map(|s| s.conduct).collect();
@@ -133,6 +143,7 @@ impl<'a> Trial<'a> {
             }
         }
         self.ended_at = Some(self.stage.world.time());
+        self.let_others_end()?;
         self.judge()?;
         self.wind_up()
     }
@@ -151,6 +162,39 @@ impl<'a> Trial<'a> {
         self.oracle
             .after_step(&mut self.stage, &turned)
             .map_err(|breach| self.breach(breach))
+    }
+
+    /// Where everything has to arrive, that of the other clients has to as well, and within the same bound.
+    fn let_others_end(&mut self) -> Result<(), Failure> {
+        let others = 0..self.stage.others.len();
+        let limit = self.stage.world.time() + self.bound();
+        let is_waited_for = self.promise.completes && self.is_complete();
+        while is_waited_for
+            && self.stage.world.time() < limit
+            && others.clone().any(|index| {
+                let reader = self.stage.other_reader(index);
+                reader.done_at().is_none() && reader.fault().is_none()
+            })
+        {
+            let percent = self.percent();
+            self.weather.pass(&mut self.stage, percent);
+            let until = self.weather.next_at().unwrap_or(limit).min(limit);
+            self.step(until)?;
+        }
+        for index in others {
+            let reader = self.stage.other_reader(index);
+            let wrong = reader.streams().find(|(_, read)| read.wrong_at.is_some());
+            if let Some((stream, _)) = wrong {
+                let detail = format!("stream {stream} of client {}", index + 1);
+                return Err(self.broken("I1", detail));
+            }
+            if is_waited_for && reader.done_at().is_none() {
+                let fault = reader.fault().unwrap_or_else(|| "too late".to_owned());
+                let detail = format!("client {} was to have everything: {fault}", index + 1);
+                return Err(self.broken("promise", detail));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the transfers are over, one way or the other.
@@ -172,7 +216,7 @@ impl<'a> Trial<'a> {
             return 100;
         }
         let wanted = self.scenario.wanted();
-        let read = self.stage.reader().bytes();
+        let read = self.stage.reader().settled_bytes();
         (read * 100).checked_div(wanted).unwrap_or(100)
     }
 
@@ -204,7 +248,7 @@ impl<'a> Trial<'a> {
 
     /// How long getting over the faults may take.
     fn bound(&self) -> Duration {
-        let (wanted, longest) = (self.scenario.wanted(), self.weather.longest);
+        let (wanted, longest) = (self.scenario.wanted_by_all(), self.weather.longest);
         atlas::convergence_bound(self.scenario, wanted, longest)
     }
 
@@ -273,7 +317,7 @@ impl<'a> Trial<'a> {
             .check_blame(self.scenario, &self.stage)
             .map_err(|breach| self.breach(breach))?;
         if self.stage.world.is_up(self.stage.primary)
-            && let Some(error) = self.stage.primary_app().errors().first()
+            && let Some(error) = self.stage.primary_app().unexcused()
             && self.is_complete()
         {
             return Err(self.broken("calls", format!("the primary's application: {error}")));
@@ -362,6 +406,7 @@ impl<'a> Trial<'a> {
         if self.stage.world.is_up(self.stage.client) {
             self.stage.on_client(|client| client.close(0));
         }
+        (0..self.stage.others.len()).for_each(|index| self.stage.close_other(index));
         // A connection drains for three probe timeouts (RFC 9000 §10.2): nine times a round trip that
         // was measured once, and that may be as long as all that went before.
         let limit = QUIET_MAX + 10 * self.stage.world.time();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kwik_core::ids::PathId;
 
-use crate::app::Conduct;
+use crate::app::{Conduct, Ends, Revokes};
 use crate::scenario::{Fault, FaultKind, Scenario, Sharing, Way, When, Who};
 
 /// A number of bytes with a unit.
@@ -55,8 +55,18 @@ pub fn scenario(scenario: &Scenario) -> String {
         Sharing::Rotate { range_bytes } => {
             format!("shared in rotation by {}", bytes(range_bytes))
         }
-        Sharing::Delegate { range_bytes } => {
-            format!("delegated by {}", bytes(range_bytes))
+        Sharing::Delegate {
+            range_bytes,
+            revokes,
+        } => {
+            let taken_back = revokes.map(|Revokes { one_of, after }| {
+                format!(", one of {one_of} taken back after {}", seconds(after))
+            });
+            let taken_back = taken_back.unwrap_or_default();
+            format!("delegated by {}{taken_back}", bytes(range_bytes))
+        }
+        Sharing::Raw { range_bytes } => {
+            format!("in open grants of at most {}", bytes(range_bytes))
         }
     };
     let servers = match scenario.secondaries.len() {
@@ -68,21 +78,53 @@ pub fn scenario(scenario: &Scenario) -> String {
         count(scenario.asks.len(), "stream"),
         bytes(scenario.wanted()),
     );
+    if !scenario.others.is_empty() {
+        words += &format!(", {} more", count(scenario.others.len(), "client"));
+    }
+    if let Some(conduct) = conduct(&scenario.primary.conduct) {
+        words += &format!(", the primary {conduct}");
+    }
     for (index, secondary) in scenario.secondaries.iter().enumerate() {
         if let Some(conduct) = conduct(&secondary.conduct) {
             words += &format!(", secondary {index} {conduct}");
         }
     }
+    for (index, ask) in scenario.asks.iter().enumerate() {
+        if let Some(end) = ends(&ask.ends) {
+            words += &format!(", answer {index} {end}");
+        }
+    }
     words
 }
 
-/// What a secondary does, if it is not what is asked of it and at once.
+/// How an answer ends, if somebody gives it up.
+#[must_use]
+pub fn ends(ends: &Ends) -> Option<String> {
+    Some(match ends {
+        Ends::Whole => return None,
+        Ends::Stopped { percent, code } => {
+            format!("stopped by the client at {percent} % with {code}")
+        }
+        Ends::Reset { after, code } => {
+            format!(
+                "given up by the primary after {} with {code}",
+                seconds(*after)
+            )
+        }
+        Ends::TakenBack { code } => format!("never asked for: taken back with {code}"),
+    })
+}
+
+/// What a server does, if it is not what is asked of it and at once.
 #[must_use]
 pub fn conduct(conduct: &Conduct) -> Option<String> {
-    Some(match conduct {
-        Conduct::Honest { .. } => return None,
+    Some(match *conduct {
+        Conduct::HONEST => return None,
+        Conduct::Honest { open_bytes } => {
+            format!("writes {} of an open grant", bytes(open_bytes))
+        }
         Conduct::Slow { bytes: size, every } => {
-            format!("writes {} every {}", bytes(*size), seconds(*every))
+            format!("writes {} every {}", bytes(size), seconds(every))
         }
         Conduct::Refuses(code) => format!("refuses with {code}"),
         Conduct::Mute => "writes nothing".to_owned(),
@@ -239,6 +281,13 @@ mod tests {
             scenario(&slow),
             format!("{text}, secondary 1 writes 2.0 KiB every 0.020 s")
         );
+        slow.primary.conduct = slow.secondaries[1].conduct;
+        assert!(scenario(&slow).contains(", the primary writes 2.0 KiB every"));
+        slow.asks[0].ends = Ends::Stopped {
+            percent: 40,
+            code: 7,
+        };
+        assert!(scenario(&slow).ends_with(", answer 0 stopped by the client at 40 % with 7"));
         let crash = Fault {
             at: When::Percent(30),
             what: FaultKind::Crash(Who::Secondary(1)),

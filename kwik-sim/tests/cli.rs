@@ -90,8 +90,25 @@ fn a_swarm_has_one_result_however_many_threads_it_has() {
 
 #[test]
 fn two_processes_live_the_same() {
-    let told = clean(&["determinism", "--seeds", "3"]);
-    assert_eq!(told, "3 seeds in two processes: 0 differ\n");
+    for options in [&[][..], &["--healing"], &["--crypto", "rustls"]] {
+        let told = clean(&[&["determinism", "--seeds", "3"], options].concat());
+        assert_eq!(told, "3 seeds in two processes: 0 differ\n");
+    }
+    // What is compared is all that came of a seed, in the world that was meant.
+    let told = clean(&["outcomes", "--seeds", "1", "--from", "2"]);
+    for part in [
+        "ending",
+        "failure",
+        "trace",
+        "datagrams",
+        "took",
+        "convergence",
+        "met",
+    ] {
+        assert!(told.contains(&format!("{part} ")), "{told}");
+    }
+    let of = |healing: &[&str]| clean(&[&["outcomes", "--seeds", "20"], healing].concat());
+    assert_ne!(of(&[]), of(&["--healing"]));
 }
 
 #[test]

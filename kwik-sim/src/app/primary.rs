@@ -1,7 +1,10 @@
 //! A primary that answers requests, alone or together with its secondaries.
 
+mod chain;
 mod ledger;
+mod reclaims;
 mod session;
+mod supply;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,8 +19,9 @@ use kwik_core::ranges::RangeSet;
 use kwik_core::wire::LostReason;
 
 use self::ledger::Ledger;
-use self::session::Session;
-use super::{Accepted, Past};
+pub use self::reclaims::Revokes;
+use self::session::{Doubt, Session};
+use super::{Accepted, Conduct, Past};
 use crate::content::Content;
 use crate::host::{App, Hosted};
 
@@ -30,6 +34,10 @@ pub struct PrimarySpec {
     pub content: Content,
     /// Who writes them.
     pub delivery: Delivery,
+    /// Which of its grants it takes back, if it delegates.
+    pub revokes: Option<Revokes>,
+    /// How it behaves: honest, if slow.
+    pub conduct: Conduct,
 }
 
 /// How an answer is brought to the client.
@@ -42,6 +50,11 @@ pub enum Delivery {
     /// The application shares it out, in ranges of this length in turn, and takes care of lost ones.
     Delegate {
         /// Bytes of a range.
+        range_bytes: u64,
+    },
+    /// The application gives out pieces of at most this length that begin where the one before has ended.
+    Raw {
+        /// Bytes of a piece.
         range_bytes: u64,
     },
     /// Nobody, but for whoever acts as the application: see [`Primary::unanswered`].
@@ -74,10 +87,16 @@ pub struct Primary {
     /// Streams that it opened.
     opened: BTreeSet<StreamId>,
     holes: u64,
+    /// Streams that were given up, and with which code: by the client, and by itself.
+    stopped: Vec<(StreamId, u64)>,
+    gave_up: Vec<(StreamId, u64)>,
     closed: Vec<CloseReason>,
     errors: Vec<StreamError>,
     /// What was wrong with a final status.
     wrong_status: Option<String>,
+    /// Calls that failed, and may have been made because it was not told yet that the client has stopped a
+    /// stream.
+    doubts: Vec<(SessionHandle, Doubt, StreamError)>,
 }
 
 impl Primary {
@@ -93,9 +112,12 @@ impl Primary {
             paths: Vec::new(),
             opened: BTreeSet::new(),
             holes: 0,
+            stopped: Vec::new(),
+            gave_up: Vec::new(),
             closed: Vec::new(),
             errors: Vec::new(),
             wrong_status: None,
+            doubts: Vec::new(),
         }
     }
 
@@ -149,6 +171,21 @@ impl Primary {
         &self.unanswered
     }
 
+    /// Grants that it has taken back, in the sessions that it has.
+    #[must_use]
+    pub fn taken_back(&self) -> Vec<GrantId> {
+        let sessions = self.sessions.values();
+        sessions
+            .flat_map(|s| s.reclaims.taken_back.iter().copied())
+            .collect()
+    }
+
+    /// Pieces of answers that secondaries were given, in the sessions that it has.
+    #[must_use]
+    pub fn pieces_given(&self) -> u64 {
+        self.sessions.values().map(|s| s.pieces_given).sum()
+    }
+
     /// What happened to paths, and when.
     #[must_use]
     pub fn path_events(&self) -> &[(Duration, PathEvent)] {
@@ -159,6 +196,18 @@ impl Primary {
     #[must_use]
     pub fn holes(&self) -> u64 {
         self.holes
+    }
+
+    /// Answers of which the client wanted no more, and the codes that it said.
+    #[must_use]
+    pub fn stopped(&self) -> &[(StreamId, u64)] {
+        &self.stopped
+    }
+
+    /// Answers that it gave up itself, and with which codes.
+    #[must_use]
+    pub fn gave_up(&self) -> &[(StreamId, u64)] {
+        &self.gave_up
     }
 
     /// Why its sessions ended.
@@ -178,10 +227,24 @@ impl Primary {
         self.sessions.values().map(|session| &session.accepted)
     }
 
-    /// Calls that failed.
+    /// Calls that failed, but for those about which something is still to be told.
     #[must_use]
     pub fn errors(&self) -> &[StreamError] {
         &self.errors
+    }
+
+    /// Calls that failed, and about which nothing was told that excuses them.
+    #[must_use]
+    pub fn unexcused(&self) -> Option<&StreamError> {
+        let doubts = self.doubts.iter().map(|(_, _, error)| error);
+        self.errors.iter().chain(doubts).next()
+    }
+
+    /// The client has stopped a stream, which may have been why calls failed.
+    fn excuse(&mut self, handle: SessionHandle, stream: StreamId, code: u64) {
+        self.doubts.retain(|&(session, doubt, _)| {
+            session != handle || (doubt != Doubt::Stream(stream) && doubt != Doubt::Code(code))
+        });
     }
 
     /// Does one step of a session, noting what fails.
@@ -197,15 +260,19 @@ impl Primary {
     ) -> Option<T> {
         let session = self.sessions.get_mut(&handle)?;
         let mut primary = host.endpoint.primary(host.moment.now, handle)?;
+        session.time = host.moment.time;
         let result = step(session, &mut primary, &self.spec);
         self.unanswered.append(&mut session.by_hand);
         self.opened.append(&mut session.opened);
-        result.map_err(|error| self.errors.push(error)).ok()
+        let failed = |error| match session.doubt(&error) {
+            Some(doubt) => self.doubts.push((handle, doubt, error)),
+            None => self.errors.push(error),
+        };
+        result.map_err(failed).ok()
     }
 
     fn on_accepted(&mut self, host: &mut Hosted<'_>, handle: SessionHandle) {
-        self.sessions
-            .insert(handle, Session::new(self.spec.content));
+        self.sessions.insert(handle, Session::new(&self.spec));
         self.with(host, handle, |session, primary, spec| {
             (0..spec.secondaries.len()).try_for_each(|index| session.name(primary, spec, index))
         });
@@ -238,9 +305,11 @@ impl Primary {
                 self.with(host, handle, |s, primary, _| s.write(primary, stream));
             }
             StreamEvent::Stopped { stream, code } => {
+                self.stopped.push((stream, code));
+                self.excuse(handle, stream, code);
                 self.with(host, handle, |session, primary, _| {
                     session.forget(stream);
-                    Ok(primary.reset(stream, code)?)
+                    session.share(primary)
                 });
             }
             StreamEvent::Finished(_) => {}
@@ -295,10 +364,15 @@ impl Primary {
         let Some((stream, path, granted)) = session.grants.remove(&grant) else {
             return;
         };
+        session.reclaims.note_ended(grant);
+        if reason == LostReason::Revoked {
+            session.pass_over(stream, path);
+        }
         // It would refuse the next one too.
         if matches!(reason, LostReason::Refused(_)) {
             session.paths.retain(|&p| p != path);
         }
+        let is_chained = session.chains.contains_key(&stream);
         let lost = missing.clone();
         self.losses.push(Loss {
             at: host.moment.time,
@@ -306,7 +380,14 @@ impl Primary {
             granted,
             missing,
         });
-        self.bring(host, handle, stream, &lost);
+        if is_chained {
+            self.with(host, handle, |session, primary, _| {
+                session.on_piece_lost(primary, stream, grant)?;
+                session.share(primary)
+            });
+        } else {
+            self.bring(host, handle, stream, &lost);
+        }
     }
 
     /// Ranges need somebody to bring them.
@@ -321,6 +402,9 @@ impl Primary {
             if let Some(shared) = session.shared.get_mut(&stream) {
                 shared.todo.extend(missing.iter());
             }
+            for range in missing.iter() {
+                session.rewrite(primary, stream, range)?;
+            }
             session.share(primary)
         });
     }
@@ -328,6 +412,27 @@ impl Primary {
 
 impl App for Primary {
     fn start(&mut self, _: &mut Hosted<'_>) {}
+
+    fn alarm(&self) -> Option<Duration> {
+        let unwanted = self.sessions.values().flat_map(|s| s.unwanted.values());
+        let reclaims = self.sessions.values().filter_map(|s| s.reclaims.next_at());
+        let supplies = self.sessions.values().filter_map(Session::supplied_at);
+        let all = unwanted.map(|(at, _)| *at).chain(reclaims).chain(supplies);
+        all.min()
+    }
+
+    fn on_alarm(&mut self, host: &mut Hosted<'_>) {
+        for handle in self.sessions() {
+            let given_up = self.with(host, handle, |session, primary, _| session.give_up(primary));
+            self.gave_up.extend(given_up.into_iter().flatten());
+            self.with(host, handle, |session, primary, _| {
+                session.take_back(primary)
+            });
+            self.with(host, handle, |session, primary, _| {
+                session.write_supplied(primary)
+            });
+        }
+    }
 
     fn on_event(&mut self, host: &mut Hosted<'_>, event: Event) {
         let handle = event.session;
@@ -342,7 +447,10 @@ impl App for Primary {
                 self.done.push((grant, end));
                 self.enter(handle, |ledger| ledger.on_done(grant, end));
                 self.with(host, handle, |session, primary, _| {
-                    session.grants.remove(&grant);
+                    if let Some((stream, ..)) = session.grants.remove(&grant) {
+                        session.on_piece_done(stream, grant, end);
+                    }
+                    session.reclaims.note_ended(grant);
                     session.share(primary)
                 });
             }

@@ -12,7 +12,7 @@ use kwik_core::ids::{ByteRange, SessionHandle, StreamId};
 use kwik_core::ranges::RangeSet;
 use serde::{Deserialize, Serialize};
 
-use super::{AnswerOn, Marked, Marks, Past, Request};
+use super::{AnswerOn, Asked, Ends, Marked, Marks, Past, Request};
 use crate::content::Content;
 use crate::host::{App, Hosted};
 
@@ -25,6 +25,8 @@ pub struct ReaderSpec {
     pub asks: Vec<Ask>,
     /// What the answers are.
     pub content: Content,
+    /// The number of this client among all: see [`Content::of_client`].
+    pub number: u8,
     /// What a liar writes in their place, if there is one among the servers: then it is no fault of
     /// anybody else if such bytes are read.
     pub forged: Option<Content>,
@@ -41,6 +43,38 @@ pub struct Ask {
     /// How fast the answer is read.
     #[serde(default, skip_serializing_if = "Pace::is_eager")]
     pub pace: Pace,
+    /// How it ends.
+    #[serde(default, skip_serializing_if = "Ends::is_whole")]
+    pub ends: Ends,
+}
+
+impl Ask {
+    /// Asks for something that is read as it comes, to its end.
+    #[must_use]
+    pub const fn new(request: Request) -> Self {
+        Self {
+            request,
+            pace: Pace::Eager,
+            ends: Ends::Whole,
+        }
+    }
+
+    /// The request as it is sent.
+    const fn asked(&self, client: u8) -> Asked {
+        let give_up = self.ends.give_up();
+        let request = match give_up {
+            Some(_) => Request {
+                answer_on: AnswerOn::SameStream,
+                ..self.request
+            },
+            None => self.request,
+        };
+        Asked {
+            client,
+            request,
+            give_up,
+        }
+    }
 }
 
 /// How fast an answer is read.
@@ -88,6 +122,10 @@ pub struct StreamRead {
     pub forged: RangeSet,
     /// Where the marks of the secondaries were seen, if they have any.
     pub marked: Marked,
+    /// Somebody gave it up, as it was to be, with the code that was to be.
+    pub gave_up: bool,
+    /// It has ended otherwise than it was to.
+    pub wrong_end: bool,
     /// How it failed, if it did.
     pub error: Option<StreamError>,
 }
@@ -239,6 +277,16 @@ impl Reader {
             .map(move |(stream, read)| (stream, wanted(stream), read))
     }
 
+    /// Bytes of answers that were read, or that nobody wants any more.
+    #[must_use]
+    pub fn settled_bytes(&self) -> u64 {
+        let settled = |(_, wanted, read): (_, u64, &StreamRead)| match read.ended_at {
+            Some(_) => wanted,
+            None => read.bytes,
+        };
+        self.answers().map(settled).sum()
+    }
+
     /// Bytes of answers read so far.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -250,10 +298,8 @@ impl Reader {
     pub fn done_at(&self) -> Option<Duration> {
         let whole = |reading: &Reading| {
             let read = &reading.read;
-            let wanted = reading.ask.request.bytes;
-            let is_whole = wanted == NO_ANSWER || read.bytes == wanted;
-            read.ended_at
-                .filter(|_| is_whole && read.wrong_at.is_none())
+            let is_right = !read.wrong_end && read.wrong_at.is_none();
+            read.ended_at.filter(|_| is_right)
         };
         if !self.unsent.is_empty() || !self.awaited.is_empty() || self.streams.is_empty() {
             return None;
@@ -265,15 +311,14 @@ impl Reader {
     /// The first fault that it noticed, in words; none of it depends on how fast things went.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
-        for (stream, reading) in &self.streams {
-            let (read, wanted) = (&reading.read, reading.ask.request.bytes);
+        for (stream, Reading { read, .. }) in &self.streams {
             if let Some(offset) = read.wrong_at {
                 return Some(format!("stream {stream}: wrong byte at {offset}"));
             }
             if let Some(error) = &read.error {
                 return Some(format!("stream {stream}: {error}"));
             }
-            if read.ended_at.is_some() && wanted != NO_ANSWER && read.bytes != wanted {
+            if read.wrong_end {
                 return Some(format!("stream {stream}: ends at {}", read.bytes));
             }
         }
@@ -291,10 +336,16 @@ impl Reader {
                 return;
             };
             self.unsent.remove(0);
-            let request = Bytes::copy_from_slice(&ask.request.encode());
-            self.pending.insert(stream, request);
-            let on_it = match ask.request.answer_on {
+            let asked = ask.asked(self.spec.number);
+            let mut request = asked.encode();
+            let is_taken_back = matches!(ask.ends, Ends::TakenBack { .. });
+            if is_taken_back {
+                request.truncate(request.len() / 2);
+            }
+            self.pending.insert(stream, request.into());
+            let on_it = match asked.request.answer_on {
                 AnswerOn::SameStream => ask,
+                AnswerOn::OwnStream if is_taken_back => ask,
                 AnswerOn::OwnStream => {
                     self.awaited.push(ask);
                     no_answer()
@@ -317,7 +368,14 @@ impl Reader {
             return;
         }
         self.pending.remove(&stream);
-        if let Err(error) = written.and_then(|_| client.finish(stream)) {
+        let ends = self.streams.get(&stream).map(|reading| reading.ask.ends);
+        let ended = written.and_then(|_| match ends {
+            Some(Ends::TakenBack { code }) => Ok(client.reset(stream, code)?),
+            Some(Ends::Whole | Ends::Stopped { .. } | Ends::Reset { .. }) | None => {
+                client.finish(stream)
+            }
+        });
+        if let Err(error) = ended {
             self.fail(stream, error);
         }
     }
@@ -357,6 +415,12 @@ impl Reader {
             return;
         }
         loop {
+            if let Some(code) = reading.wants_no_more() {
+                let stopped = client.stop(stream, code).map_err(StreamError::from);
+                reading.end(host.moment.time, stopped.map(|()| true));
+                self.readable.remove(&stream);
+                return;
+            }
             let room = reading.room(host.moment.time);
             if room == 0 {
                 return;
@@ -371,8 +435,11 @@ impl Reader {
             match state {
                 Ok(ReadState::More) => continue,
                 Ok(ReadState::Blocked) => {}
-                Ok(ReadState::Finished) => reading.read.ended_at = Some(host.moment.time),
-                Err(error) => reading.read.error = Some(error),
+                Ok(ReadState::Finished) => reading.end(host.moment.time, Ok(false)),
+                Err(StreamError::Reset(code)) if reading.ask.ends.expects_reset(code) => {
+                    reading.end(host.moment.time, Ok(true));
+                }
+                Err(error) => reading.end(host.moment.time, Err(error)),
             }
             self.readable.remove(&stream);
             return;
@@ -421,10 +488,7 @@ const fn no_answer() -> Ask {
         bytes: NO_ANSWER,
         answer_on: AnswerOn::OwnStream,
     };
-    Ask {
-        request,
-        pace: Pace::Eager,
-    }
+    Ask::new(request)
 }
 
 impl Reading {
@@ -442,7 +506,7 @@ impl Reading {
         if time < self.rests_until {
             return 0;
         }
-        match self.ask.pace {
+        self.share_left().min(match self.ask.pace {
             Pace::Slow { bytes, .. } => bytes,
             Pace::Rest { after, .. } if !self.has_rested => {
                 // Without a read nothing would begin the rest.
@@ -450,6 +514,35 @@ impl Reading {
                 usize::try_from(left).unwrap_or(usize::MAX)
             }
             Pace::Eager | Pace::Rest { .. } => usize::MAX,
+        })
+    }
+
+    /// How many bytes are wanted before it is given up.
+    fn share_left(&self) -> usize {
+        let stop = self.ask.ends.stop(self.ask.request.bytes);
+        let left = stop.map(|(share, _)| share.saturating_sub(self.read.bytes));
+        left.map_or(usize::MAX, |left| {
+            usize::try_from(left).unwrap_or(usize::MAX)
+        })
+    }
+
+    /// The code with which it is given up, once enough of it was read.
+    fn wants_no_more(&self) -> Option<u64> {
+        let (share, code) = self.ask.ends.stop(self.ask.request.bytes)?;
+        (self.read.bytes >= share).then_some(code)
+    }
+
+    /// It has ended, because somebody gave up or not, or has failed.
+    fn end(&mut self, time: Duration, end: Result<bool, StreamError>) {
+        match end {
+            Ok(gave_up) => {
+                let wanted = self.ask.request.bytes;
+                let is_right = self.ask.ends.is_right(gave_up, self.read.bytes, wanted);
+                self.read.ended_at = Some(time);
+                self.read.gave_up = gave_up;
+                self.read.wrong_end = wanted != NO_ANSWER && !is_right;
+            }
+            Err(error) => self.read.error = Some(error),
         }
     }
 
@@ -525,59 +618,4 @@ impl App for Reader {
 }
 
 #[cfg(test)]
-mod tests {
-    use kwik_core::carrier::DialTarget;
-
-    use super::*;
-
-    fn spec(has_a_liar: bool) -> ReaderSpec {
-        let content = Content::new(1);
-        ReaderSpec {
-            server: DialTarget {
-                addr: ([127, 0, 0, 1], 1).into(),
-                server_name: String::new(),
-                pin: [0; 32],
-            },
-            asks: Vec::new(),
-            content,
-            forged: has_a_liar.then(|| content.forged()),
-            marks: None,
-        }
-    }
-
-    /// Reads 200 bytes, of which those from 50 to 150 are what `write` makes.
-    fn read(has_a_liar: bool, write: impl Fn(Content) -> Bytes) -> StreamRead {
-        let (spec, stream) = (spec(has_a_liar), StreamId(1));
-        let mut bytes = spec.content.make(stream.0, 0, 200).to_vec();
-        bytes[50..150].copy_from_slice(&write(spec.content.forged()));
-        let mut read = StreamRead::default();
-        for part in bytes.chunks(70) {
-            read.take(&spec, stream, part, Duration::ZERO);
-        }
-        assert_eq!(read.bytes, 200);
-        read
-    }
-
-    #[test]
-    fn forged_bytes_are_known_by_their_place() {
-        let honest = read(true, |_| Content::new(1).make(1, 50, 100));
-        assert_eq!((honest.wrong_at, honest.forged_bytes()), (None, 0));
-        let forged = read(true, |forged| forged.make(1, 50, 100));
-        assert_eq!(forged.wrong_at, None);
-        // Some are the same by chance.
-        assert!((90..=100).contains(&forged.forged_bytes()), "{forged:?}");
-        let span = forged.forged.first().zip(forged.forged.last());
-        assert!(span.is_some_and(|(a, b)| a.start() >= 50 && b.end() <= 150));
-    }
-
-    #[test]
-    fn forged_bytes_are_wrong_where_no_liar_wrote_them() {
-        let shifted = read(true, |forged| forged.make(1, 51, 100));
-        assert!(shifted.wrong_at.is_some_and(|at| (50..60).contains(&at)));
-        let of_another_stream = read(true, |forged| forged.make(5, 50, 100));
-        assert!(of_another_stream.wrong_at.is_some());
-        let without_a_liar = read(false, |forged| forged.make(1, 50, 100));
-        assert!(without_a_liar.wrong_at.is_some());
-        assert_eq!(without_a_liar.forged_bytes(), 0);
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ use kwik_core::wire::Extent;
 use serde::{Deserialize, Serialize};
 
 use super::source::{Pumped, Source};
-use super::{Accepted, Hostility, Past};
+use super::{Accepted, Hostility, Past, command as words};
 use crate::content::Content;
 use crate::host::{App, Hosted};
 
@@ -138,7 +138,7 @@ impl Secondary {
         self.sessions.keys().copied().collect()
     }
 
-    /// Bytes that it was granted so far, without open grants.
+    /// Bytes that it was granted so far, without open grants of which nobody told how many.
     #[must_use]
     pub fn granted_bytes(&self) -> u64 {
         self.granted_bytes
@@ -210,14 +210,17 @@ impl Secondary {
         host: &mut Hosted<'_>,
         session: SessionHandle,
         (grant, stream, extent): (GrantId, StreamId, Extent),
+        command: &[u8],
     ) {
+        let limit = words::limit(command);
+        let honest = self.spec.content.of_client(words::client(command));
         let Some(mut secondary) = host.endpoint.secondary(host.moment.now, session) else {
             return;
         };
         let (content, open_bytes) = match self.spec.conduct {
-            Conduct::Honest { open_bytes } => (self.spec.content, open_bytes),
-            Conduct::Slow { .. } => (self.spec.content, OPEN_BYTES),
-            Conduct::Lies => (self.spec.content.forged(), 0),
+            Conduct::Honest { open_bytes } => (honest, open_bytes),
+            Conduct::Slow { .. } => (honest, OPEN_BYTES),
+            Conduct::Lies => (honest.forged(), limit.unwrap_or(0)),
             Conduct::Mute | Conduct::Hostile(_) => return,
             Conduct::Refuses(code) => {
                 // It may have been revoked meanwhile.
@@ -228,7 +231,9 @@ impl Secondary {
         let start = extent.range().start();
         let end = match extent {
             Extent::Fixed(range) => range.end(),
-            Extent::Open { start } => start + open_bytes,
+            Extent::Open { start } => {
+                start + limit.map_or(open_bytes, |limit| limit.min(open_bytes))
+            }
         };
         match secondary.open_segment(grant) {
             Ok(segment) => {
@@ -358,14 +363,21 @@ impl App for Secondary {
                 command,
             } => {
                 self.grants += 1;
-                if let Extent::Fixed(range) = extent {
+                let limit = words::limit(&command);
+                let range = match extent {
+                    Extent::Fixed(range) => range,
+                    Extent::Open { start } => limit
+                        .and_then(|limit| ByteRange::with_len(start, limit))
+                        .unwrap_or(extent.range()),
+                };
+                if limit.is_some() || !extent.is_open() {
                     self.granted_bytes += range.len();
                 }
                 let granted = self.granted.entry(remote_stream_id).or_default();
-                granted.insert(extent.range());
-                self.granted_ranges.push((remote_stream_id, extent.range()));
+                granted.insert(range);
+                self.granted_ranges.push((remote_stream_id, range));
                 self.commands.push(command.to_vec());
-                self.on_grant(host, session, (grant, remote_stream_id, extent));
+                self.on_grant(host, session, (grant, remote_stream_id, extent), &command);
             }
             SecondaryEvent::Raw(message) => self.raw.push(message.to_vec()),
             SecondaryEvent::Revoked { grant, end } => {

@@ -17,6 +17,7 @@ pub(super) struct Source {
     at: u64,
     end: u64,
     pending: Bytes,
+    is_blocked: bool,
 }
 
 /// How far it came.
@@ -38,24 +39,19 @@ impl Source {
             at: start,
             end,
             pending: Bytes::new(),
+            is_blocked: false,
         }
     }
 
-    /// Hands bytes to `write`, which takes some off the front, until it leaves some.
-    pub(super) fn pump<E>(
-        &mut self,
-        write: impl FnMut(&mut Bytes) -> Result<usize, E>,
-    ) -> Result<Pumped, E> {
-        self.pump_some(u64::MAX, write)
-    }
-
-    /// As [`Self::pump`], but makes no more than `most` bytes. What was made before is not counted.
+    /// Hands bytes to `write`, which takes some off the front, until it leaves some; but makes no more than
+    /// `most` bytes. What was made before is not counted.
     pub(super) fn pump_some<E>(
         &mut self,
         most: u64,
         mut write: impl FnMut(&mut Bytes) -> Result<usize, E>,
     ) -> Result<Pumped, E> {
         let mut most = most;
+        self.is_blocked = false;
         loop {
             if self.pending.is_empty() {
                 let left = self.end.saturating_sub(self.at);
@@ -73,6 +69,7 @@ impl Source {
             }
             write(&mut self.pending)?;
             if !self.pending.is_empty() {
+                self.is_blocked = true;
                 return Ok(Pumped::Blocked);
             }
         }
@@ -81,6 +78,16 @@ impl Source {
     /// The stream.
     pub(super) fn stream(&self) -> u64 {
         self.stream
+    }
+
+    /// The offset of the next byte to be made.
+    pub(super) const fn made(&self) -> u64 {
+        self.at
+    }
+
+    /// Whether some of what was made was not taken, and nobody was asked again since.
+    pub(super) const fn is_blocked(&self) -> bool {
+        self.is_blocked
     }
 
     /// The offset of the next byte to be taken.
@@ -113,7 +120,7 @@ mod tests {
         let mut taken = Vec::new();
         loop {
             let mut room = 7_000;
-            let pumped = source.pump(|bytes| {
+            let pumped = source.pump_some(u64::MAX, |bytes| {
                 let take = bytes.len().min(room);
                 room -= take;
                 taken.extend_from_slice(&bytes[..take]);
@@ -152,7 +159,7 @@ mod tests {
             let mut source = Source::new(Content::new(1), 4, 0, 1000);
             let mut taken = 0;
             let mut take = |room: usize| {
-                source.pump(|bytes| {
+                source.pump_some(u64::MAX, |bytes| {
                     let take = bytes.len().min(room);
                     taken += take;
                     bytes.advance(take);
@@ -162,7 +169,7 @@ mod tests {
             assert_eq!(take(100), Ok(Pumped::Blocked));
             source.truncate(cut);
             let mut rest = 0;
-            let pumped = source.pump(|bytes| {
+            let pumped = source.pump_some(u64::MAX, |bytes| {
                 rest += bytes.len();
                 bytes.clear();
                 Ok::<_, Infallible>(0)

@@ -36,11 +36,11 @@ pub(super) enum Command {
     ///
     /// Stops after 20 failures. The result does not depend on the number of threads.
     Swarm(SwarmArgs),
-    /// Live each seed in two processes and compare their traces
+    /// Live each seed in two processes and compare what came of it
     Determinism(DeterminismArgs),
-    /// Print the trace of each seed
+    /// Print what came of each seed
     #[command(hide = true)]
-    Traces(DeterminismArgs),
+    Outcomes(DeterminismArgs),
     /// Look for a smaller scenario that fails in the same way
     Shrink(ShrinkArgs),
     /// Lose every combination of the first datagrams of a connection
@@ -108,6 +108,8 @@ pub(super) struct DeterminismArgs {
     /// The first of them
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub(super) from: u64,
+    #[command(flatten)]
+    pub(super) healing: Healing,
     #[command(flatten)]
     pub(super) crypto: Crypto,
 }

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use kwik_sim::outcome::FailureClass;
+use kwik_sim::outcome::{FailureClass, Outcome};
 use kwik_sim::{Scenario, swarm, trial};
 
 use super::args::DeterminismArgs;
@@ -19,7 +19,7 @@ use super::parts::threads;
 const SHOWN_MAX: u64 = 20;
 
 pub(super) fn run(args: &DeterminismArgs) -> Result<Exit, Stop> {
-    let mut processes = [Traces::start(args)?, Traces::start(args)?];
+    let mut processes = [Outcomes::start(args)?, Outcomes::start(args)?];
     let [one, other] = &mut processes;
     let mut mismatches = 0;
     for seed in seeds(args) {
@@ -27,9 +27,13 @@ pub(super) fn run(args: &DeterminismArgs) -> Result<Exit, Stop> {
         if one != other {
             mismatches += 1;
             if mismatches <= SHOWN_MAX {
-                print(format_args!(
-                    "seed {seed}: {one} in one process, {other} in the other"
-                ))?;
+                let (healing, crypto) = (args.healing.option(), args.crypto.option());
+                print(format_args!("seed {seed}{healing}{crypto}:"))?;
+                for (one, other) in differences(&one, &other) {
+                    print(format_args!(
+                        "    {one} in one process, {other} in the other"
+                    ))?;
+                }
             }
         }
     }
@@ -46,15 +50,16 @@ pub(super) fn run(args: &DeterminismArgs) -> Result<Exit, Stop> {
     })
 }
 
-/// `kwik-sim traces`: what each of the two processes runs.
-pub(super) fn print_traces(args: &DeterminismArgs) -> Result<Exit, Stop> {
+/// `kwik-sim outcomes`: what each of the two processes runs.
+pub(super) fn print_outcomes(args: &DeterminismArgs) -> Result<Exit, Stop> {
     let crypto = args.crypto.mode();
     // Two of us share the cores.
     let threads = NonZeroUsize::new(threads(None).get() / 2).unwrap_or(NonZeroUsize::MIN);
     let mut result = Ok(());
-    let live = |seed| trial::run(&Scenario::from_seed(seed), crypto).trace;
-    swarm::in_order(seeds(args), threads, live, |seed, trace| {
-        result = print(format_args!("{seed} {trace:016x}"));
+    let scenario = |seed| args.healing.of(Scenario::from_seed(seed));
+    let live = |seed| trial::run(&scenario(seed), crypto);
+    swarm::in_order(seeds(args), threads, live, |seed, outcome| {
+        result = print(format_args!("{seed} {}", line(&outcome)));
         match result {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
@@ -63,21 +68,55 @@ pub(super) fn print_traces(args: &DeterminismArgs) -> Result<Exit, Stop> {
     result.map(|()| Exit::Clean)
 }
 
+/// Between the parts of an outcome. Nothing in it has one: those of a text are escaped.
+const SEPARATOR: char = '\t';
+
+/// All of an outcome in one line.
+fn line(outcome: &Outcome) -> String {
+    // Without `..`, so that a new part cannot be forgotten here.
+    let Outcome {
+        ending,
+        failure,
+        trace,
+        datagrams,
+        took,
+        convergence,
+        met,
+    } = outcome;
+    [
+        format!("ending {}", ending.name()),
+        format!("failure {failure:?}"),
+        format!("trace {trace:016x}"),
+        format!("datagrams {datagrams}"),
+        format!("took {took:?}"),
+        format!("convergence {convergence:?}"),
+        format!("met {met:?}"),
+    ]
+    .join(&SEPARATOR.to_string())
+}
+
+/// The parts in which two outcomes differ.
+fn differences<'a>(one: &'a str, other: &'a str) -> Vec<(&'a str, &'a str)> {
+    let parts = one.split(SEPARATOR).zip(other.split(SEPARATOR));
+    parts.filter(|(one, other)| one != other).collect()
+}
+
 fn seeds(args: &DeterminismArgs) -> std::ops::Range<u64> {
     args.from..args.from.saturating_add(args.seeds)
 }
 
-/// A process that prints traces.
-struct Traces {
+/// A process that prints what came of seeds.
+struct Outcomes {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-impl Traces {
+impl Outcomes {
     fn start(args: &DeterminismArgs) -> Result<Self, Stop> {
         let program = std::env::current_exe().map_err(because("cannot find myself"))?;
         let mut child = Command::new(program)
-            .args(["traces", "--crypto", args.crypto.name()])
+            .args(["outcomes", "--crypto", args.crypto.name()])
+            .args(args.healing.option().split_whitespace())
             .args(["--seeds", &args.seeds.to_string()])
             .args(["--from", &args.from.to_string()])
             .stdin(Stdio::null())
@@ -90,13 +129,13 @@ impl Traces {
         Ok(Self { child, lines })
     }
 
-    /// The trace of the next seed, which must be this one.
+    /// What came of the next seed, which must be this one.
     fn next(&mut self, seed: u64) -> Result<String, Stop> {
         let line = self.lines.next().transpose();
         let line = line.map_err(because("cannot read from a process"))?;
-        let trace = line.as_deref().and_then(|line| line.split_once(' '));
-        match trace {
-            Some((named, trace)) if named == seed.to_string() => Ok(trace.to_owned()),
+        let outcome = line.as_deref().and_then(|line| line.split_once(' '));
+        match outcome {
+            Some((named, outcome)) if named == seed.to_string() => Ok(outcome.to_owned()),
             _ => Err(Stop::failed(format!("a process ended before seed {seed}"))),
         }
     }
@@ -110,6 +149,65 @@ impl Traces {
             Ok(())
         } else {
             Err(Stop::failed(format!("a process ended with {status}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use kwik_sim::outcome::{Convergence, Ending, Failure};
+
+    use super::*;
+
+    /// A change of the part of an outcome that has this name.
+    type Change = (&'static str, fn(&mut Outcome));
+
+    #[test]
+    fn two_outcomes_that_differ_in_anything_differ_there_alone() {
+        let outcome = Outcome {
+            ending: Ending::Complete,
+            failure: None,
+            trace: 1,
+            datagrams: 2,
+            took: Duration::from_secs(3),
+            convergence: None,
+            met: vec!["cut"],
+        };
+        let changes: [Change; 7] = [
+            ("ending", |o| o.ending = Ending::Degraded),
+            ("failure", |o| {
+                o.failure = Some(Failure {
+                    class: FailureClass::Crash,
+                    rule: "I11",
+                    detail: "two\tparts\nand lines".to_owned(),
+                    at: Duration::ZERO,
+                });
+            }),
+            ("trace", |o| o.trace = 7),
+            ("datagrams", |o| o.datagrams = 7),
+            ("took", |o| o.took = Duration::from_nanos(3_000_000_001)),
+            ("convergence", |o| {
+                o.convergence = Some(Convergence {
+                    took: Duration::ZERO,
+                    bound: Duration::ZERO,
+                });
+            }),
+            ("met", |o| o.met.clear()),
+        ];
+        let one = line(&outcome);
+        assert!(differences(&one, &one).is_empty());
+        for (name, change) in changes {
+            let mut changed = outcome.clone();
+            change(&mut changed);
+            let other = line(&changed);
+            let differences = differences(&one, &other);
+            assert!(
+                !other.contains('\n') && differences.len() == 1,
+                "{differences:?}"
+            );
+            assert!(differences[0].1.starts_with(name), "{differences:?}");
         }
     }
 }

@@ -11,6 +11,7 @@
 
 mod links;
 mod perils;
+mod swizzle;
 #[cfg(test)]
 mod tests;
 
@@ -18,11 +19,12 @@ use std::time::Duration;
 
 use arbitrary::Unstructured;
 use kwik_core::config::Overlap;
+use kwik_core::error::code;
 
 use self::links::Ill;
 use self::perils::Peril;
 use super::{Scenario, Server, Sharing, Tuning};
-use crate::app::{AnswerOn, Ask, Conduct, Hostility, Pace, Request};
+use crate::app::{AnswerOn, Ask, Conduct, Ends, Hostility, Pace, Request, Revokes};
 use crate::rng::{Chance, Purpose};
 
 /// Bytes that a seed is expanded to: more than any scenario takes.
@@ -42,6 +44,9 @@ const RANGES_MAX: u64 = 128;
 /// Of 256 worlds, so many have servers that write contents of their own, if they may.
 const MARKED_OF_256: u64 = 72;
 
+/// An answer is brought in few pieces where each has to wait for the one before.
+const PIECES_MAX: u64 = 16;
+
 /// Features that have nothing to do with links and faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Feature {
@@ -49,24 +54,28 @@ enum Feature {
     Sizes,
     Streams,
     Paces,
+    Ends,
     Windows,
     Overlaps,
     Sharing,
     Conducts,
     Clocks,
+    Clients,
 }
 
 impl Feature {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Servers,
         Self::Sizes,
         Self::Streams,
         Self::Paces,
+        Self::Ends,
         Self::Windows,
         Self::Overlaps,
         Self::Sharing,
         Self::Conducts,
         Self::Clocks,
+        Self::Clients,
     ];
 }
 
@@ -179,6 +188,11 @@ impl Draw<'_> {
         scenario.asks = self.asks(&in_play, &scenario);
         if in_play.has(Feature::Sharing) {
             scenario.sharing = self.sharing(scenario.wanted());
+            self.let_open_grants_end(&mut scenario);
+        }
+        if in_play.has(Feature::Clients) {
+            scenario.others = self.others();
+            without_hostility(&mut scenario);
         }
         scenario.faults = self.faults(&in_play.perils, &scenario);
         scenario.marks = self.chance(MARKED_OF_256) && scenario.may_have_marks();
@@ -189,6 +203,9 @@ impl Draw<'_> {
         scenario.primary = self.server(in_play);
         // Without a handshake with the primary there is nothing to look at.
         links::let_handshakes_pass(&mut scenario.primary);
+        if in_play.has(Feature::Conducts) && self.chance(64) {
+            scenario.primary.conduct = self.slow();
+        }
         for secondary in &mut scenario.secondaries {
             *secondary = self.server(in_play);
             if in_play.has(Feature::Conducts) {
@@ -235,7 +252,7 @@ impl Draw<'_> {
         self.one(&conducts)
     }
 
-    /// A secondary to which its bytes come slowly, but not so slowly that its help is refused: far
+    /// A server to which its bytes come slowly, but not so slowly that a secondary's help is refused: far
     /// more than the configuration's least rate.
     fn slow(&mut self) -> Conduct {
         let every = self.one(&[20, 5, 100, 500]);
@@ -278,6 +295,18 @@ impl Draw<'_> {
         };
         let window = scenario.tuning.stream_window_bytes;
         let total = affordable(total, links::rate(&scenario.primary, window));
+        let total = match scenario.primary.conduct {
+            Conduct::Slow { bytes, every } => {
+                let steps = Duration::from_secs(1).as_nanos() / every.as_nanos().max(1);
+                let steps = u64::try_from(steps).unwrap_or(u64::MAX);
+                affordable(total, bytes.saturating_mul(steps))
+            }
+            Conduct::Honest { .. }
+            | Conduct::Refuses(_)
+            | Conduct::Mute
+            | Conduct::Lies
+            | Conduct::Hostile(_) => total,
+        };
         let streams = match in_play.has(Feature::Streams) {
             true => self.between(2, 8),
             false => 1,
@@ -292,6 +321,10 @@ impl Draw<'_> {
                 pace: match in_play.has(Feature::Paces) {
                     true => self.pace(bytes),
                     false => Pace::Eager,
+                },
+                ends: match in_play.has(Feature::Ends) {
+                    true => self.ends(),
+                    false => Ends::Whole,
                 },
             })
             .collect()
@@ -318,14 +351,70 @@ impl Draw<'_> {
         }
     }
 
+    /// How an answer ends; the codes are an application's, and may look like the protocol's own.
+    fn ends(&mut self) -> Ends {
+        let code = self.one(&[7, 0, 1, code::GRANT, (1 << 62) - 1]);
+        match self.between(0, 6) {
+            0 | 1 => Ends::Whole,
+            2 | 3 => Ends::Stopped {
+                percent: self.one(&[50, 0, 1, 10, 90, 99, 100]),
+                code,
+            },
+            4 | 5 => Ends::Reset {
+                after: self.millis(&[100, 0, 1, 10, 30, 300, 1000, 3000]),
+                code,
+            },
+            _ => Ends::TakenBack { code },
+        }
+    }
+
     fn sharing(&mut self, wanted: u64) -> Sharing {
         let range_bytes = self.one(&[64 * KIB, 1000, 16 * KIB, 100_000, 256 * KIB]);
         let range_bytes = range_bytes.max((wanted / RANGES_MAX).next_power_of_two());
-        match self.between(0, 7) {
+        match self.between(0, 9) {
             0..3 => Sharing::Rotate { range_bytes },
-            3..6 => Sharing::Delegate { range_bytes },
+            3..6 => Sharing::Delegate {
+                range_bytes,
+                revokes: self.chance(96).then(|| Revokes {
+                    one_of: self.one(&[3, 2, 5, 16]),
+                    after: self.millis(&[20, 0, 1, 5, 50, 200, 1000]),
+                }),
+            },
             6 => Sharing::Alone,
-            _ => Sharing::Pull,
+            7 => Sharing::Pull,
+            _ => Sharing::Raw {
+                range_bytes: range_bytes.max((wanted / PIECES_MAX).next_power_of_two()),
+            },
+        }
+    }
+
+    /// Secondaries that are given open grants write all of them, or less; and none of them may be
+    /// hostile.
+    fn let_open_grants_end(&mut self, scenario: &mut Scenario) {
+        if !matches!(scenario.sharing, Sharing::Raw { .. }) {
+            return;
+        }
+        without_hostility(scenario);
+        for secondary in &mut scenario.secondaries {
+            if let Conduct::Honest { open_bytes } = &mut secondary.conduct {
+                *open_bytes = self.one(&[*open_bytes, *open_bytes, 1 << 20, 5000, 1, 0]);
+            }
+        }
+    }
+
+    /// What further clients ask for: little, but more than fits into the first flight.
+    fn others(&mut self) -> Vec<u64> {
+        let count = self.one(&[1, 2, 1, 4]);
+        let bytes = [32 * KIB, 0, 1, 1000, 64 * KIB];
+        (0..count).map(|_| self.one(&bytes)).collect()
+    }
+}
+
+/// Some of what is drawn needs secondaries that keep the rules.
+fn without_hostility(scenario: &mut Scenario) {
+    for secondary in &mut scenario.secondaries {
+        if let Conduct::Hostile(_) = secondary.conduct {
+            secondary.conduct = Conduct::HONEST;
         }
     }
 }

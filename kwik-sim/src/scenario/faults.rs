@@ -1,6 +1,7 @@
 //! Whom a fault befalls.
 
 use super::{FaultKind, Scenario, Who};
+use crate::app::Conduct;
 
 impl FaultKind {
     /// The host that it befalls; none if it is the client's links or its NAT.
@@ -64,16 +65,19 @@ impl Who {
 }
 
 impl Scenario {
-    /// Whether every fault has somebody whom it can befall, and marks harm nobody.
+    /// Whether every fault has somebody whom it can befall, the primary is honest, and marks harm nobody.
     #[must_use]
     pub fn is_coherent(&self) -> bool {
-        if self.marks && !self.may_have_marks() {
-            return false;
-        }
-        self.faults.iter().all(|fault| match fault.what.who() {
-            None | Some(Who::Primary) => true,
-            Some(Who::Client) => !fault.what.is_for_servers(),
-            Some(Who::Secondary(index)) => index < self.secondaries.len(),
-        })
+        let is_honest = matches!(
+            self.primary.conduct,
+            Conduct::Honest { .. } | Conduct::Slow { .. }
+        );
+        is_honest
+            && (!self.marks || self.may_have_marks())
+            && self.faults.iter().all(|fault| match fault.what.who() {
+                None | Some(Who::Primary) => true,
+                Some(Who::Client) => !fault.what.is_for_servers(),
+                Some(Who::Secondary(index)) => index < self.secondaries.len(),
+            })
     }
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::app::{AnswerOn, Conduct, Pace};
+use crate::app::{AnswerOn, Conduct, Ends, Pace};
 use crate::link::{EcnPolicy, LinkSpec};
 use crate::scenario::{Fault, FaultKind, Scenario, Server, Sharing, Tuning, Way, When, Who};
 
@@ -14,10 +14,11 @@ use crate::scenario::{Fault, FaultKind, Scenario, Server, Sharing, Tuning, Way, 
 pub(super) type Step = fn(&Scenario, usize) -> Option<Scenario>;
 
 /// All steps; those that take away most come first.
-pub(super) const ALL: [Step; 13] = [
+pub(super) const ALL: [Step; 14] = [
     faults_in_parts,
     without_a_secondary,
     without_an_ask,
+    without_a_client,
     with_usual_tuning,
     with_usual_servers,
     with_usual_links,
@@ -81,6 +82,20 @@ fn without_an_ask(scenario: &Scenario, index: usize) -> Option<Scenario> {
     Some(smaller)
 }
 
+/// A further client is taken away, or asks for nothing.
+fn without_a_client(scenario: &Scenario, index: usize) -> Option<Scenario> {
+    let mut smaller = scenario.clone();
+    let others = &mut smaller.others;
+    if index / 2 >= others.len() {
+        return None;
+    }
+    match index % 2 {
+        0 => drop(others.remove(index / 2)),
+        _ => others[index / 2] = 0,
+    }
+    Some(smaller)
+}
+
 fn with_usual_tuning(scenario: &Scenario, index: usize) -> Option<Scenario> {
     let mut smaller = scenario.clone();
     let usual = Tuning::default();
@@ -92,6 +107,11 @@ fn with_usual_tuning(scenario: &Scenario, index: usize) -> Option<Scenario> {
         3 => tuning.overlap = usual.overlap,
         4 => smaller.sharing = Sharing::default(),
         5 => smaller.marks = false,
+        6 => {
+            if let Sharing::Delegate { revokes, .. } = &mut smaller.sharing {
+                *revokes = None;
+            }
+        }
         _ => return None,
     }
     Some(smaller)
@@ -229,9 +249,15 @@ fn rarer(ppm: u32) -> u32 {
 
 fn with_usual_asks(scenario: &Scenario, index: usize) -> Option<Scenario> {
     let mut smaller = scenario.clone();
-    let ask = smaller.asks.get_mut(index / 2)?;
-    match index % 2 {
+    let ask = smaller.asks.get_mut(index / 4)?;
+    match index % 4 {
         0 => ask.pace = Pace::Eager,
+        1 => ask.ends = Ends::Whole,
+        2 => match &mut ask.ends {
+            Ends::Stopped { percent, .. } => *percent /= 2,
+            Ends::Reset { after, .. } => *after = shorter(*after),
+            Ends::Whole | Ends::TakenBack { .. } => {}
+        },
         _ => ask.request.answer_on = AnswerOn::OwnStream,
     }
     Some(smaller)

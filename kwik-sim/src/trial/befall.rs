@@ -14,7 +14,7 @@ use crate::atlas::{self, covers};
 use crate::clock::Moment;
 use crate::host::KwikNode;
 use crate::link::{EcnPolicy, LinkSpec};
-use crate::scenario::{FaultKind, Scenario, Way, When, Who};
+use crate::scenario::{FaultKind, Scenario, Sharing, Way, When, Who};
 use crate::stage::Stage;
 use crate::timeline::recorder;
 use crate::world::HostId;
@@ -174,9 +174,23 @@ impl Weather {
             | FaultKind::Storm { .. } => {}
         }
         if lasts > Duration::ZERO {
+            if self.is_swizzled(&what, now + lasts) {
+                self.met.insert("swizzle");
+            }
             self.active.push((now + lasts, what));
         }
         self.refresh(stage);
+    }
+
+    /// Whether a link is cut that is healed before another is that was cut already.
+    fn is_swizzled(&self, what: &FaultKind, end: Duration) -> bool {
+        let FaultKind::Cut { server, .. } = what else {
+            return false;
+        };
+        let is_other =
+            |active: &FaultKind| matches!(active, FaultKind::Cut { server: s, .. } if s != server);
+        let mut lasting = self.active.iter();
+        lasting.any(|(later, active)| *later > end && is_other(active))
     }
 
     /// Makes links and hosts what they are under all that lasts.
@@ -217,7 +231,7 @@ impl Weather {
 /// What ails a world from its beginning: what its links do to datagrams, and how its secondaries behave.
 fn ills(scenario: &Scenario) -> BTreeSet<&'static str> {
     let mut ills = BTreeSet::new();
-    for (_, server) in scenario.servers() {
+    for (who, server) in scenario.servers() {
         for link in [&server.uplink, &server.downlink] {
             let is_marked = matches!(link.ecn, EcnPolicy::Mark { .. });
             let names = [
@@ -236,6 +250,7 @@ fn ills(scenario: &Scenario) -> BTreeSet<&'static str> {
         }
         ills.extend(match server.conduct {
             Conduct::Honest { .. } => None,
+            Conduct::Slow { .. } if who == Who::Primary => Some("slow-primary"),
             Conduct::Slow { .. } => Some("slow-writer"),
             Conduct::Refuses(_) => Some("refuses"),
             Conduct::Mute => Some("mute"),
@@ -243,6 +258,11 @@ fn ills(scenario: &Scenario) -> BTreeSet<&'static str> {
             Conduct::Hostile(_) => Some("hostile"),
         });
     }
+    ills.extend(scenario.asks.iter().filter_map(|ask| ask.ends.name()));
+    ills.extend(scenario.sharing.revokes().map(|_| "revokes"));
+    ills.extend((!scenario.others.is_empty()).then_some("clients"));
+    let is_raw = matches!(scenario.sharing, Sharing::Raw { .. });
+    ills.extend(is_raw.then_some("open-grants"));
     let is_slow = |ask: &Ask| ask.pace != Pace::Eager;
     ills.extend(scenario.asks.iter().any(is_slow).then_some("slow-reader"));
     ills

@@ -92,3 +92,26 @@ fn what_breaks_a_promise_is_a_failure() {
     });
     assert_eq!(failure.map(|failure| failure.rule), Some("promise"));
 }
+
+#[test]
+fn cuts_that_are_healed_in_another_order_than_they_came_are_a_swizzle() {
+    let millis = Duration::from_millis;
+    let cut = |server, at, lasts| Fault {
+        at: When::Time(millis(at)),
+        what: FaultKind::Cut {
+            server,
+            way: crate::scenario::Way::Both,
+            lasts: millis(lasts),
+        },
+    };
+    let mut scenario = Scenario::new(1, 2, 1 << 20);
+    for (second, is_swizzle) in [(50, true), (300, false)] {
+        scenario.faults = vec![
+            cut(Who::Secondary(0), 40, 200),
+            cut(Who::Secondary(1), 60, second),
+        ];
+        let outcome = run(&scenario, CryptoMode::Null);
+        assert_eq!((outcome.failure, outcome.ending), (None, Ending::Complete));
+        assert_eq!(outcome.met.contains(&"swizzle"), is_swizzle, "{second}");
+    }
+}

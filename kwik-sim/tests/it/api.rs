@@ -7,7 +7,7 @@ use kwik_core::event::PathEvent;
 use kwik_core::ids::{ByteRange, GrantId, PathId, StreamId};
 use kwik_core::path::{PathPhase, RawTarget};
 use kwik_core::plan::Spread;
-use kwik_sim::app::{AnswerOn, Ask, Delivery, Pace, Request};
+use kwik_sim::app::{AnswerOn, Ask, Delivery, Request};
 use kwik_sim::content::Content;
 use kwik_sim::host::KwikNode;
 use kwik_sim::link::LinkSpec;
@@ -19,9 +19,7 @@ const SEED: u64 = 1;
 const KIB: u64 = 1 << 10;
 
 fn ask(bytes: u64, answer_on: AnswerOn) -> Ask {
-    let request = Request { bytes, answer_on };
-    let pace = Pace::Eager;
-    Ask { request, pace }
+    Ask::new(Request { bytes, answer_on })
 }
 
 fn ends_well(stage: &mut Stage) {

@@ -10,7 +10,7 @@ use kwik_core::error::{Misuse, StreamError, code};
 use kwik_core::ids::{ByteRange, GrantId, PathId, SegmentId, StreamId};
 use kwik_core::path::RawTarget;
 use kwik_core::plan::{PlanSpec, Spread};
-use kwik_sim::app::{AnswerOn, Ask, Conduct, Delivery, Pace, Request};
+use kwik_sim::app::{AnswerOn, Ask, Conduct, Delivery, Ends, Pace, Request};
 use kwik_sim::content::Content;
 use kwik_sim::host::KwikNode;
 use kwik_sim::{Setting, Stage};
@@ -30,7 +30,11 @@ fn by_hand(bytes: u64) -> (Stage, StreamId) {
         answer_on: AnswerOn::SameStream,
     };
     let pace = Pace::Eager;
-    setting.asks = vec![Ask { request, pace }];
+    setting.asks = vec![Ask {
+        request,
+        pace,
+        ends: Ends::Whole,
+    }];
     let mut stage = setting.build();
     stage.world.run_for(SECOND);
     let stream = stage.primary_app().unanswered()[0].0;

@@ -107,6 +107,8 @@ fn stage(setting: &Setting, damage_ppm: u32) -> Stage {
         secondaries: vec![setting.path_spec(0)],
         content,
         delivery: setting.delivery,
+        revokes: None,
+        conduct: setting.primary,
     };
     let identity = Some(setting.identity(1).primary(setting.seed));
     let app = move || Primary::new(spec.clone());

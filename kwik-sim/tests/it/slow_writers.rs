@@ -1,11 +1,11 @@
-//! Honest secondaries to which their bytes come slowly: nobody is blamed, and nobody is woken in vain.
+//! Honest servers to which their bytes come slowly: nobody is blamed, and nobody is woken in vain.
 
 use std::time::Duration;
 
 use kwik_core::event::PathEvent;
 use kwik_core::ids::PathId;
-use kwik_sim::app::{Conduct, Delivery, Pace};
-use kwik_sim::{Setting, Stage};
+use kwik_sim::app::{Conduct, Delivery, Hostility, Pace};
+use kwik_sim::{CryptoMode, Scenario, Setting, Stage, trial};
 
 use crate::SECOND;
 
@@ -102,4 +102,73 @@ fn a_writer_that_is_blocked_is_not_woken() {
     stage.run_to_end(60 * SECOND);
     is_unharmed(&mut stage);
     assert!(wake_ups(&stage)[0] > before[0]);
+}
+
+#[test]
+fn a_slow_primary_writes_no_more_than_it_has_and_its_secondaries_the_rest() {
+    let range_bytes = 32 << 10;
+    let deliveries = [
+        (Delivery::Plain, 0),
+        (Setting::new(0, 0, 0).delivery, 2),
+        (Delivery::Delegate { range_bytes }, 2),
+        (Delivery::Raw { range_bytes }, 2),
+    ];
+    for (delivery, secondaries) in deliveries {
+        let mut setting = Setting::new(1, secondaries, MIB).delivery(delivery);
+        setting.primary = slow(100_000);
+        let mut stage = setting.build();
+        let mut last = 0;
+        while stage.reader().done_at().is_none() {
+            assert!(stage.world.time() < 30 * SECOND, "{delivery:?}");
+            stage.world.run_for(SECOND);
+            let paths = stage.paths();
+            let by_it = paths.iter().find(|path| path.path == PathId(0));
+            let by_it = by_it.map_or(0, |path| path.received_bytes);
+            assert!(by_it - last <= 102_000, "{delivery:?}: {}", by_it - last);
+            last = by_it;
+        }
+        let report = stage.report("slow primary");
+        assert!(report.is_success(), "{delivery:?}: {report}");
+        assert_eq!(stage.primary_app().errors(), []);
+        assert!(last > 50_000, "{delivery:?}: {report}");
+        let seconds = stage.world.time().as_secs();
+        match secondaries {
+            0 => assert!((10..13).contains(&seconds), "{seconds} s"),
+            _ => assert!(last < MIB, "{delivery:?}: {report}"),
+        }
+    }
+}
+
+#[test]
+fn a_primary_that_is_slow_and_blocked_is_not_woken() {
+    let rest = Pace::Rest {
+        after: 64 << 10,
+        length: 20 * SECOND,
+    };
+    let mut setting = Setting::new(1, 0, 8 * MIB).delivery(Delivery::Plain);
+    setting.primary = slow(2_000_000);
+    let mut stage = setting.pace(rest).build();
+    stage.world.run_for(10 * SECOND);
+    assert_eq!(stage.reader().bytes(), 64 << 10);
+    let (mut turns, primary) = (0, stage.primary);
+    while stage.world.step(15 * SECOND).is_some() {
+        turns += u32::from(stage.world.turned().contains(&primary));
+    }
+    assert!(turns <= 30, "{turns} turns in five seconds");
+    stage.run_to_end(60 * SECOND);
+    let report = stage.report("slow primary");
+    assert!(report.is_success(), "{report}");
+}
+
+/// What is missing comes back in many small pieces, one after the other.
+#[test]
+fn a_slow_primary_fills_many_small_holes_as_fast_as_a_large_one() {
+    let mut scenario = Scenario::new(205_786, 1, 256 << 10);
+    scenario.primary.conduct = Conduct::Slow {
+        bytes: 50_000,
+        every: Duration::from_millis(50),
+    };
+    scenario.secondaries[0].conduct = Conduct::Hostile(Hostility::Perforates);
+    let outcome = trial::run(&scenario, CryptoMode::Null);
+    assert_eq!(outcome.failure, None);
 }

@@ -20,14 +20,27 @@ pub(super) struct Ledger {
 struct Entry {
     stream: StreamId,
     range: ByteRange,
+    /// Whoever has it says where it ends, within the range.
+    is_open: bool,
     is_over: bool,
 }
 
 impl Ledger {
+    /// A grant of a range.
     pub(super) fn on_given(&mut self, grant: GrantId, stream: StreamId, range: ByteRange) {
+        self.note_given(grant, stream, range, false);
+    }
+
+    /// An open grant, which is asked to end in this range.
+    pub(super) fn on_given_open(&mut self, grant: GrantId, stream: StreamId, range: ByteRange) {
+        self.note_given(grant, stream, range, true);
+    }
+
+    fn note_given(&mut self, grant: GrantId, stream: StreamId, range: ByteRange, is_open: bool) {
         let entry = Entry {
             stream,
             range,
+            is_open,
             is_over: false,
         };
         if self.grants.insert(grant, entry).is_some() {
@@ -37,19 +50,26 @@ impl Ledger {
         }
     }
 
-    /// All of the grant is there. The application grants fixed ranges only, so it ends where the range
-    /// does, also if it was taken back.
+    /// All of the grant is there. A fixed range ends where it does, also if it was taken back.
     pub(super) fn on_done(&mut self, grant: GrantId, end: u64) {
         self.on_final(grant, |entry| {
             let range = entry.range;
-            (end != range.end()).then(|| format!("of {range} is done at {end}"))
+            let is_right = match entry.is_open {
+                true => (range.start()..=range.end()).contains(&end),
+                false => end == range.end(),
+            };
+            (!is_right).then(|| format!("of {range} is done at {end}"))
         });
     }
 
     /// Some of the grant is missing, and that is part of what was granted.
     pub(super) fn on_lost(&mut self, grant: GrantId, missing: &RangeSet) {
         self.on_final(grant, |entry| {
-            let range = entry.range;
+            let range = match entry.is_open {
+                // It might have gone on for ever.
+                true => ByteRange::from(entry.range.start()),
+                false => entry.range,
+            };
             let outside = missing.iter().find(|&part| !range.contains(part))?;
             Some(format!("of {range} misses {outside}"))
         });

@@ -5,21 +5,23 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
-use bytes::Bytes;
 use kwik_core::carrier::ReadState;
 use kwik_core::endpoint;
 use kwik_core::error::{Misuse, StreamError};
 use kwik_core::ids::{ByteRange, GrantId, PathId, SegmentId, StreamId};
 use kwik_core::plan::PlanSpec;
 
+use super::chain::Chain;
+use super::reclaims::Reclaims;
+use super::supply::Supply;
 use super::{Delivery, Ledger, PrimarySpec};
+use crate::app::command;
+use crate::app::ends::GiveUp;
 use crate::app::source::{Pumped, Source};
-use crate::app::{Accepted, AnswerOn, Past, Request};
+use crate::app::{Accepted, AnswerOn, Asked, Past};
 use crate::content::Content;
-
-/// The command in every grant. What is wanted follows from the stream and the range.
-const COMMAND: &[u8] = b"content";
 
 /// Grants of one path that a delegating primary has outstanding.
 const GRANTS_PER_PATH: usize = 4;
@@ -30,6 +32,8 @@ const OWN_RANGES: usize = 2;
 /// One client.
 pub(super) struct Session {
     pub(super) content: Content,
+    /// The number of the client, as it said it.
+    pub(super) client: u8,
     /// Secondaries that can be granted something.
     pub(super) paths: Vec<PathId>,
     /// Paths that were ever named, with the index of their secondary.
@@ -37,17 +41,33 @@ pub(super) struct Session {
     /// Requests that have not come whole.
     pub(super) requests: BTreeMap<StreamId, Vec<u8>>,
     /// Answers that wait for a stream.
-    pub(super) unopened: VecDeque<Request>,
+    pub(super) unopened: VecDeque<Asked>,
+    /// Answers that are to be given up, when, and with which code. Their end is not told.
+    pub(super) unwanted: BTreeMap<StreamId, (Duration, u64)>,
+    /// The time, since the world began.
+    pub(super) time: Duration,
     /// What the primary writes at the cursor of a stream.
     pub(super) plain: BTreeMap<StreamId, Source>,
+    /// The streams of all segments that there were.
+    segments: BTreeMap<SegmentId, StreamId>,
+    /// Streams that were given up, by whomever.
+    ended: BTreeSet<StreamId>,
     /// What it writes into segments.
     pub(super) own: BTreeMap<SegmentId, (StreamId, Source)>,
     /// Answers that the application shares out.
     pub(super) shared: BTreeMap<StreamId, Shared>,
+    /// Answers that are brought piece by piece.
+    pub(super) chains: BTreeMap<StreamId, Chain>,
+    /// Pieces that secondaries were given.
+    pub(super) pieces_given: u64,
     pub(super) grants: BTreeMap<GrantId, (StreamId, PathId, ByteRange)>,
     pub(super) ledger: Ledger,
     /// What the endpoint took, at cursors and in segments.
     pub(super) accepted: Accepted,
+    /// Whence its bytes come, if not from the beginning.
+    pub(super) supply: Option<Supply>,
+    /// Grants that are to be taken back.
+    pub(super) reclaims: Reclaims,
     /// Answers that are to be handed on.
     pub(super) by_hand: Vec<(StreamId, u64)>,
     /// Streams that it opened and that were not taken note of.
@@ -67,17 +87,26 @@ pub(super) struct Shared {
 }
 
 impl Session {
-    pub(super) fn new(content: Content) -> Self {
+    pub(super) fn new(spec: &PrimarySpec) -> Self {
         Self {
-            content,
+            content: spec.content,
+            client: 0,
+            reclaims: Reclaims::new(spec.revokes),
+            supply: Supply::new(spec.conduct),
             paths: Vec::new(),
             named: Vec::new(),
             opened: BTreeSet::new(),
             requests: BTreeMap::new(),
             unopened: VecDeque::new(),
+            unwanted: BTreeMap::new(),
+            time: Duration::ZERO,
             plain: BTreeMap::new(),
+            segments: BTreeMap::new(),
+            ended: BTreeSet::new(),
             own: BTreeMap::new(),
             shared: BTreeMap::new(),
+            chains: BTreeMap::new(),
+            pieces_given: 0,
             grants: BTreeMap::new(),
             ledger: Ledger::default(),
             accepted: Accepted::default(),
@@ -125,14 +154,14 @@ impl Session {
         }
         self.past.read.insert(stream);
         let request = self.requests.remove(&stream).unwrap_or_default();
-        let Some(request) = Request::decode(&request) else {
+        let Some(asked) = Asked::decode(&request) else {
             return Ok(primary.reset(stream, 1)?);
         };
-        match request.answer_on {
-            AnswerOn::SameStream => self.answer(primary, spec, stream, request.bytes),
+        match asked.request.answer_on {
+            AnswerOn::SameStream => self.answer(primary, spec, stream, asked),
             AnswerOn::OwnStream => {
                 self.finish(primary, stream)?;
-                self.unopened.push_back(request);
+                self.unopened.push_back(asked);
                 self.open_answers(primary, spec)
             }
         }
@@ -144,13 +173,13 @@ impl Session {
         primary: &mut endpoint::Primary<'_>,
         spec: &PrimarySpec,
     ) -> Result<(), StreamError> {
-        while let Some(request) = self.unopened.front().copied() {
+        while let Some(asked) = self.unopened.front().copied() {
             let Some(stream) = primary.open_stream()? else {
                 return Ok(());
             };
             self.unopened.pop_front();
             self.opened.insert(stream);
-            self.answer(primary, spec, stream, request.bytes)?;
+            self.answer(primary, spec, stream, asked)?;
         }
         Ok(())
     }
@@ -161,8 +190,18 @@ impl Session {
         primary: &mut endpoint::Primary<'_>,
         spec: &PrimarySpec,
         stream: StreamId,
-        size: u64,
+        Asked {
+            client,
+            request,
+            give_up,
+        }: Asked,
     ) -> Result<(), StreamError> {
+        self.client = client;
+        self.content = spec.content.of_client(client);
+        let size = request.bytes;
+        if let Some(GiveUp { after, code }) = give_up {
+            self.unwanted.insert(stream, (self.time + after, code));
+        }
         let whole = ByteRange::new(0, size).filter(|range| !range.is_empty());
         match (spec.delivery, whole) {
             (_, None) => self.finish(primary, stream),
@@ -172,7 +211,7 @@ impl Session {
                 self.write(primary, stream)
             }
             (Delivery::Plan(spread), Some(range)) => {
-                let command = Bytes::from_static(COMMAND);
+                let command = command::encode(self.client, None);
                 primary.plan(stream, range, PlanSpec { command, spread })?;
                 self.finish(primary, stream)
             }
@@ -184,37 +223,87 @@ impl Session {
                 self.shared.insert(stream, Shared::new(range, range_bytes));
                 self.share(primary)
             }
+            (Delivery::Raw { range_bytes }, Some(range)) => {
+                let chain = Chain::new(range.end(), range_bytes);
+                self.chains.insert(stream, chain);
+                self.advance_one(primary, stream)
+            }
         }
     }
 
-    /// Writes at the cursor.
+    /// Writes at the cursor; goes on with the answer, or ends it, when all is written.
     pub(super) fn write(
         &mut self,
         primary: &mut endpoint::Primary<'_>,
         stream: StreamId,
     ) -> Result<(), StreamError> {
-        let Some(source) = self.plain.get_mut(&stream) else {
-            return Ok(());
-        };
-        let from = source.next();
-        let pumped = source.pump(|bytes| primary.write(stream, bytes));
-        self.accepted.note(stream, from, source.next());
-        if pumped == Ok(Pumped::Blocked) {
-            return Ok(());
-        }
-        self.plain.remove(&stream);
-        pumped.and_then(|_| self.finish(primary, stream))
+        self.write_some(primary, stream, self.at_once())
     }
 
-    /// Ends a stream.
-    fn finish(
+    /// As [`Self::write`], but makes no more than `most` bytes.
+    pub(super) fn write_some(
+        &mut self,
+        primary: &mut endpoint::Primary<'_>,
+        stream: StreamId,
+        most: u64,
+    ) -> Result<(), StreamError> {
+        if !self.plain.contains_key(&stream) || !self.write_on(primary, stream, most)? {
+            return Ok(());
+        }
+        if self.chains.contains_key(&stream) {
+            return self.advance_one(primary, stream);
+        }
+        self.finish(primary, stream)
+    }
+
+    /// Writes at the cursor; whether there is nothing left to write.
+    pub(super) fn write_on(
+        &mut self,
+        primary: &mut endpoint::Primary<'_>,
+        stream: StreamId,
+        most: u64,
+    ) -> Result<bool, StreamError> {
+        let Some(source) = self.plain.get_mut(&stream) else {
+            return Ok(true);
+        };
+        let (before, from) = (source.made(), source.next());
+        let pumped = source.pump_some(most, |bytes| primary.write(stream, bytes));
+        self.accepted.note(stream, from, source.next());
+        let made = source.made() - before;
+        self.spend(made);
+        if matches!(pumped, Ok(Pumped::Blocked | Pumped::Spent)) {
+            return Ok(false);
+        }
+        self.plain.remove(&stream);
+        pumped.map(|_| true)
+    }
+
+    /// Tells the end of an answer, if it is to have one.
+    pub(super) fn finish(
         &mut self,
         primary: &mut endpoint::Primary<'_>,
         stream: StreamId,
     ) -> Result<(), StreamError> {
+        if self.unwanted.contains_key(&stream) {
+            return Ok(());
+        }
         primary.finish(stream)?;
         self.past.sent.insert(stream);
         Ok(())
+    }
+
+    /// Gives up the answers whose time has come, and tells which.
+    pub(super) fn give_up(
+        &mut self,
+        primary: &mut endpoint::Primary<'_>,
+    ) -> Result<Vec<(StreamId, u64)>, StreamError> {
+        let due = self.unwanted.iter().filter(|(_, (at, _))| *at <= self.time);
+        let due: Vec<_> = due.map(|(&stream, &(_, code))| (stream, code)).collect();
+        for &(stream, code) in &due {
+            self.forget(stream);
+            primary.reset(stream, code)?;
+        }
+        Ok(due)
     }
 
     /// Begins to write a range of its own.
@@ -223,6 +312,11 @@ impl Session {
         primary: &mut endpoint::Primary<'_>,
         (stream, range, segment): (StreamId, ByteRange, SegmentId),
     ) -> Result<(), StreamError> {
+        self.segments.insert(segment, stream);
+        // It may have been dealt before.
+        if self.ended.contains(&stream) {
+            return Ok(());
+        }
         let source = Source::new(self.content, stream.0, range.start(), range.end());
         self.own.insert(segment, (stream, source));
         self.write_own(primary, segment)
@@ -234,13 +328,25 @@ impl Session {
         primary: &mut endpoint::Primary<'_>,
         segment: SegmentId,
     ) -> Result<(), StreamError> {
+        self.write_own_some(primary, segment, self.at_once())
+    }
+
+    /// As [`Self::write_own`], but makes no more than `most` bytes.
+    pub(super) fn write_own_some(
+        &mut self,
+        primary: &mut endpoint::Primary<'_>,
+        segment: SegmentId,
+        most: u64,
+    ) -> Result<(), StreamError> {
         let Some((stream, source)) = self.own.get_mut(&segment) else {
             return Ok(());
         };
-        let from = source.next();
-        let pumped = source.pump(|bytes| primary.write_segment(segment, bytes));
+        let (before, from) = (source.made(), source.next());
+        let pumped = source.pump_some(most, |bytes| primary.write_segment(segment, bytes));
         self.accepted.note(*stream, from, source.next());
-        if pumped == Ok(Pumped::Blocked) {
+        let made = source.made() - before;
+        self.spend(made);
+        if matches!(pumped, Ok(Pumped::Blocked | Pumped::Spent)) {
             return Ok(());
         }
         self.own.remove(&segment);
@@ -256,7 +362,7 @@ impl Session {
             while self.share_one(primary, stream)? {}
             self.finish_shared(primary, stream)?;
         }
-        Ok(())
+        self.advance(primary)
     }
 
     /// Gives out one range; false if there is none, or nobody for it.
@@ -308,10 +414,11 @@ impl Session {
         range: ByteRange,
         path: PathId,
     ) -> Result<(), StreamError> {
-        match primary.delegate(stream, range, path, Bytes::from_static(COMMAND)) {
+        match primary.delegate(stream, range, path, command::encode(self.client, None)) {
             Ok(grant) => {
                 self.grants.insert(grant, (stream, path, range));
                 self.ledger.on_given(grant, stream, range);
+                self.reclaims.note_given(grant, self.time);
                 Ok(())
             }
             // Its end is about to be told.
@@ -336,7 +443,8 @@ impl Session {
             return Ok(());
         };
         let writes = self.own.values().any(|(of, _)| *of == stream);
-        if shared.is_finished || writes || !shared.todo.is_empty() {
+        let has_no_end = self.unwanted.contains_key(&stream);
+        if shared.is_finished || writes || !shared.todo.is_empty() || has_no_end {
             return Ok(());
         }
         primary.set_offset(stream, shared.size)?;
@@ -353,12 +461,42 @@ impl Session {
         }
     }
 
+    /// What a call that failed was about, if it may be only that the client has stopped the stream, which
+    /// is about to be told.
+    pub(super) fn doubt(&self, error: &StreamError) -> Option<Doubt> {
+        match error {
+            StreamError::Stopped(code) => Some(Doubt::Code(*code)),
+            StreamError::Misuse(Misuse::Finished(stream) | Misuse::UnknownStream(stream)) => {
+                Some(Doubt::Stream(*stream))
+            }
+            StreamError::Misuse(Misuse::UnknownSegment(segment)) => {
+                self.segments.get(segment).copied().map(Doubt::Stream)
+            }
+            StreamError::Misuse(_)
+            | StreamError::Reset(_)
+            | StreamError::Hole(_)
+            | StreamError::SessionLost(_) => None,
+        }
+    }
+
     /// Nothing more is written on a stream.
     pub(super) fn forget(&mut self, stream: StreamId) {
+        self.ended.insert(stream);
+        self.unwanted.remove(&stream);
         self.plain.remove(&stream);
         self.shared.remove(&stream);
+        self.chains.remove(&stream);
         self.own.retain(|_, (of, _)| *of != stream);
     }
+}
+
+/// What a call was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// A stream.
+    Stream(StreamId),
+    /// One that was stopped with this code.
+    Code(u64),
 }
 
 impl Shared {

@@ -22,6 +22,7 @@ pub(super) enum Peril {
     Pause,
     Cut,
     OneWayCut,
+    Swizzle,
     Outage,
     Storm,
     BlackHole,
@@ -35,7 +36,7 @@ pub(super) enum Peril {
 }
 
 impl Peril {
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::SecondaryCrash,
         Self::PrimaryCrash,
         Self::SecondaryRestart,
@@ -43,6 +44,7 @@ impl Peril {
         Self::Pause,
         Self::Cut,
         Self::OneWayCut,
+        Self::Swizzle,
         Self::Outage,
         Self::Storm,
         Self::BlackHole,
@@ -67,6 +69,10 @@ impl Draw<'_> {
         let expected = expected_duration(scenario);
         let mut faults = Vec::new();
         for &peril in perils {
+            if peril == Peril::Swizzle {
+                faults.extend(self.swizzle(scenario, expected));
+                continue;
+            }
             for _ in 0..self.times(peril) {
                 let Some(what) = self.befall(peril, scenario) else {
                     break;
@@ -127,7 +133,7 @@ impl Draw<'_> {
         }
     }
 
-    fn percent(&mut self) -> u32 {
+    pub(super) fn percent(&mut self) -> u32 {
         self.one(&[10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 120, 150])
     }
 
@@ -159,6 +165,8 @@ impl Draw<'_> {
                 way: self.one(&[Way::Down, Way::Up]),
                 lasts: self.millis(&LASTS),
             },
+            // Several faults.
+            Peril::Swizzle => return None,
             Peril::Outage => FaultKind::Outage {
                 lasts: self.millis(&LASTS),
             },
@@ -251,7 +259,7 @@ fn about(at: When, expected: Duration) -> Duration {
 }
 
 /// In milliseconds, with two digits that are not zero.
-fn readable(time: Duration) -> Duration {
+pub(super) fn readable(time: Duration) -> Duration {
     let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let digits = millis.checked_ilog10().unwrap_or(0);
     let step = 10_u64.pow(digits.saturating_sub(1));

@@ -1,10 +1,10 @@
 //! What the scenarios that are drawn from seeds are like.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::link::{EcnPolicy, LinkSpec};
-use crate::scenario::{FaultKind, Way, Who};
+use crate::scenario::{Fault, FaultKind, Way, When, Who};
 
 const SEEDS: u64 = 10_000;
 
@@ -70,7 +70,6 @@ fn every_fault_has_somebody_to_befall() {
         let text = || scenario.to_text();
         assert!(scenario.is_coherent(), "{}", text());
         assert!(!scenario.asks.is_empty());
-        assert_eq!(scenario.primary.conduct, Conduct::HONEST);
         let client = scenario.tuning.config().client;
         assert!(client.stream_window_bytes >= client.stream_reserve_bytes);
     }
@@ -95,6 +94,87 @@ fn every_kind_of_fault_is_drawn_and_many_worlds_have_none() {
     assert!(counts.values().all(|&drawn| drawn >= 50), "{counts:?}");
     assert!((SEEDS / 20..SEEDS * 2 / 5).contains(&calm), "{calm} calm");
     assert!((SEEDS / 20..SEEDS / 3).contains(&crowded), "{crowded}");
+}
+
+/// The cuts of both directions of links, in the order in which they come: server, begin, end.
+fn cuts(scenario: &Scenario) -> Vec<(Who, Duration, Duration)> {
+    let cut = |fault: &Fault| match (fault.at, &fault.what) {
+        (
+            When::Time(at),
+            FaultKind::Cut {
+                server,
+                way: Way::Both,
+                lasts,
+            },
+        ) => Some((*server, at, at + *lasts)),
+        _ => None,
+    };
+    scenario.faults.iter().filter_map(cut).collect()
+}
+
+#[test]
+fn links_are_cut_in_one_order_and_healed_in_another() {
+    let (mut nested, mut crossed, mut crowds, mut with_the_primary) = (0, 0, 0, 0);
+    let simple = Scenario::new(0, 3, USUAL_BYTES);
+    for seed in 0..1000 {
+        let bytes = expanded(seed);
+        let mut draw = Draw {
+            from: Unstructured::new(&bytes),
+        };
+        let mut scenario = simple.clone();
+        scenario.faults = draw.swizzle(&simple, Duration::from_secs(1));
+        assert!(scenario.is_coherent(), "seed {seed}");
+        let cuts = cuts(&scenario);
+        assert_eq!(cuts.len(), scenario.faults.len(), "seed {seed}");
+        let servers: BTreeSet<_> = cuts.iter().map(|(server, ..)| server).collect();
+        assert!(
+            servers.len() == cuts.len() && servers.len() >= 2,
+            "{cuts:?}"
+        );
+        assert!(cuts.is_sorted_by(|a, b| a.1 < b.1), "{cuts:?}");
+        let (last, first_healed) = (cuts.last(), cuts.iter().map(|(.., end)| *end).min());
+        assert!(last.map(|(_, at, _)| *at) < first_healed, "{cuts:?}");
+        nested += u32::from(cuts.is_sorted_by(|a, b| a.2 > b.2));
+        crossed += u32::from(!cuts.is_sorted_by(|a, b| a.2 < b.2));
+        crowds += u32::from(cuts.len() == 4);
+        with_the_primary += u32::from(servers.contains(&Who::Primary));
+    }
+    let counts = [nested, crossed, crowds, with_the_primary];
+    assert!(
+        counts.iter().all(|&count| (100..900).contains(&count)),
+        "{counts:?}"
+    );
+    let swizzled = |s: &Scenario| {
+        let cuts = cuts(s);
+        cuts.iter().any(|a| {
+            cuts.iter()
+                .any(|b| a.0 != b.0 && a.1 < b.1 && b.1 < b.2 && b.2 < a.2)
+        })
+    };
+    assert!(count(swizzled) >= 100, "{}", count(swizzled));
+}
+
+#[test]
+fn without_bytes_the_first_that_is_cut_comes_back_last() {
+    let mut draw = Draw {
+        from: Unstructured::new(&[]),
+    };
+    let mut scenario = Scenario::new(0, 2, USUAL_BYTES);
+    scenario.faults = draw.swizzle(&scenario, Duration::from_secs(1));
+    let millis = |from, to| (Duration::from_millis(from), Duration::from_millis(to));
+    let times: Vec<_> = cuts(&scenario)
+        .iter()
+        .map(|(who, a, b)| (*who, (*a, *b)))
+        .collect();
+    let expected = [
+        (Who::Secondary(0), millis(100, 500)),
+        (Who::Secondary(1), millis(200, 400)),
+    ];
+    assert_eq!(times, expected);
+    assert!(
+        draw.swizzle(&Scenario::new(0, 0, 1), Duration::from_secs(1))
+            .is_empty()
+    );
 }
 
 #[test]
@@ -128,7 +208,7 @@ fn every_property_of_a_link_is_drawn_and_losses_are_mostly_small() {
 
 #[test]
 fn every_other_feature_is_drawn() {
-    let features: [Named<Scenario>; 16] = [
+    let features: [Named<Scenario>; 23] = [
         ("usual size", |s| s.wanted() == USUAL_BYTES),
         ("nothing", |s| s.wanted() == 0),
         ("one byte", |s| s.wanted() == 1),
@@ -136,16 +216,23 @@ fn every_other_feature_is_drawn() {
         ("several", |s| s.asks.len() > 1),
         ("slow", |s| s.has_pace(|p| matches!(p, Pace::Slow { .. }))),
         ("rest", |s| s.has_pace(|p| matches!(p, Pace::Rest { .. }))),
+        ("stopped", |s| s.has_end("stopped")),
+        ("reset", |s| s.has_end("reset")),
+        ("taken back", |s| s.has_end("taken-back")),
         ("mute", |s| s.has_conduct(Conduct::Mute)),
         ("liar", |s| s.has_conduct(Conduct::Lies)),
         ("slow writer", |s| {
             s.secondaries.iter().any(|s| s.conduct.rate().is_some())
         }),
+        ("slow primary", |s| s.primary.conduct.rate().is_some()),
         ("alone", |s| s.sharing == Sharing::Alone),
         ("rotate", |s| matches!(s.sharing, Sharing::Rotate { .. })),
         ("delegate", |s| {
             matches!(s.sharing, Sharing::Delegate { .. })
         }),
+        ("clients", |s| !s.others.is_empty()),
+        ("raw", |s| matches!(s.sharing, Sharing::Raw { .. })),
+        ("revokes", |s| s.sharing.revokes().is_some()),
         ("reject", |s| s.tuning.overlap == Overlap::Reject),
         ("clock", |s| s.primary.clock_ahead_seconds != 0),
         ("marks", |s| s.marks),
@@ -177,6 +264,10 @@ fn nobody_waits_for_minutes() {
 impl Scenario {
     fn has_pace(&self, is_so: fn(&Pace) -> bool) -> bool {
         self.asks.iter().any(|ask| is_so(&ask.pace))
+    }
+
+    fn has_end(&self, name: &str) -> bool {
+        self.asks.iter().any(|ask| ask.ends.name() == Some(name))
     }
 
     fn has_conduct(&self, conduct: Conduct) -> bool {

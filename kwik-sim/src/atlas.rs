@@ -327,10 +327,12 @@ fn may_die(scenario: &Scenario, index: usize) -> bool {
             > CLOCK_SAFE_SECONDS
         || !is_kind(&scenario.primary)
         || absence(scenario) > SILENCE_SAFE
+        || is_silent_alone(scenario, index)
         || scenario.faults.iter().any(|fault| may_kill(fault, index))
         // A server makes sure of a new way with a few datagrams, and tries no more when those are lost.
         || rebinds(scenario) > 0
-            && (is_cut(scenario, index)
+            && (absence(scenario) > Duration::ZERO
+                || is_cut(scenario, index)
                 || !is_pristine(server))
 }
 
@@ -361,17 +363,43 @@ fn may_kill(fault: &Fault, index: usize) -> bool {
         FaultKind::Crash(who) | FaultKind::Restart { who, .. } => {
             is_near(who) || *who == Who::Primary
         }
-        FaultKind::Pause { who, lasts } => is_it(who) && *lasts > SECONDARY_SILENCE_SAFE,
-        FaultKind::Cut { server, lasts, .. } => is_it(server) && *lasts > SECONDARY_SILENCE_SAFE,
         FaultKind::Storm { server, .. } | FaultKind::BlackHole { server, .. } => is_it(server),
         FaultKind::ClockJump { who, .. } => is_it(who) || *who == Who::Primary,
-        FaultKind::Outage { .. }
+        FaultKind::Pause { .. }
+        | FaultKind::Cut { .. }
+        | FaultKind::Outage { .. }
         | FaultKind::Rebind { .. }
         | FaultKind::Retire(_)
         | FaultKind::AddAgain(_)
         | FaultKind::Poke(_)
         | FaultKind::Meddle(_) => false,
     }
+}
+
+/// Whether a secondary may be silent for too long while others are heard, if all that makes it silent comes
+/// one after the other: the end of an outage is a silence of its own, if it is still cut off then.
+fn is_silent_alone(scenario: &Scenario, index: usize) -> bool {
+    let lengths = scenario.faults.iter().map(|fault| match fault.what {
+        FaultKind::Pause { who, lasts }
+        | FaultKind::Cut {
+            server: who, lasts, ..
+        } if who == Who::Secondary(index) => lasts,
+        FaultKind::Crash(_)
+        | FaultKind::Restart { .. }
+        | FaultKind::Pause { .. }
+        | FaultKind::Cut { .. }
+        | FaultKind::Outage { .. }
+        | FaultKind::Storm { .. }
+        | FaultKind::BlackHole { .. }
+        | FaultKind::Rebind { .. }
+        | FaultKind::ClockJump { .. }
+        | FaultKind::Retire(_)
+        | FaultKind::AddAgain(_)
+        | FaultKind::Poke(_)
+        | FaultKind::Meddle(_) => Duration::ZERO,
+    });
+    let alone: Duration = lengths.sum();
+    alone > Duration::ZERO && alone + absence(scenario) > SECONDARY_SILENCE_SAFE
 }
 
 /// How long it may take from the moment at which everything has healed, and the session stands, until

@@ -8,7 +8,7 @@ mod befall;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kwik_core::error::{CloseReason, StreamError, code};
+use kwik_core::error::{CloseReason, Misuse, StreamError, code};
 use kwik_core::event::PathEvent;
 use smallvec::SmallVec;
 
@@ -267,11 +267,18 @@ impl<'a> Trial<'a> {
 
     fn too_late(&mut self) -> Failure {
         let report = self.stage.report("");
+        let error = match self.stage.world.is_up(self.stage.primary) {
+            true => self.stage.primary_app().unexcused(),
+            false => None,
+        };
+        let calls = error.map_or_else(String::new, |error| {
+            format!("; the primary's application: {error}")
+        });
         Failure {
             class: FailureClass::Liveness,
             rule: "I8",
             detail: format!(
-                "{} of {} bytes {:.3} s after the last fault was over; {:?}",
+                "{} of {} bytes {:.3} s after the last fault was over; {:?}{calls}",
                 report.bytes,
                 report.wanted,
                 (self.stage.world.time() - self.weather.healed_at).as_secs_f64(),
@@ -349,6 +356,8 @@ impl<'a> Trial<'a> {
         let by_session = reader.closed().is_some_and(|(_, reason)| lost(reason));
         let by_stream = reader.streams().all(|(_, read)| match &read.error {
             None => true,
+            // It was about to stop reading.
+            Some(StreamError::Misuse(Misuse::Closed)) => by_session,
             Some(StreamError::SessionLost(reason)) => lost(reason),
             // The primary is to bring it, and cannot.
             Some(StreamError::Hole(_)) => self.promise.loses_primary,

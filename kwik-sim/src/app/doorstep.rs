@@ -20,7 +20,7 @@ const INITIAL_BYTES: u64 = 1200;
 ///
 /// # Panics
 ///
-/// If a target that cannot be connected to is, or a session appears or vanishes.
+/// If a target that cannot be connected to is, or a session appears.
 pub fn everything(endpoint: &mut Endpoint, moment: Moment, ordinal: u64) {
     let now = moment.now;
     let sessions = endpoint.sessions();
@@ -50,7 +50,8 @@ pub fn everything(endpoint: &mut Endpoint, moment: Moment, ordinal: u64) {
     tell_the_time(endpoint, now);
     endpoint.set_accepting(false);
     endpoint.set_accepting(true);
-    assert_eq!(endpoint.sessions(), sessions, "sessions came or went");
+    // Of those that there were, some may be over by now.
+    assert!(endpoint.sessions() <= sessions, "a session came");
 }
 
 /// What is no datagram of QUIC: nothing, one byte, a short header of no connection, a first packet of

@@ -242,9 +242,8 @@ impl Primary {
 
     /// The client has stopped a stream, which may have been why calls failed.
     fn excuse(&mut self, handle: SessionHandle, stream: StreamId, code: u64) {
-        self.doubts.retain(|&(session, doubt, _)| {
-            session != handle || (doubt != Doubt::Stream(stream) && doubt != Doubt::Code(code))
-        });
+        self.doubts
+            .retain(|&(session, doubt, _)| session != handle || !doubt.is_of((stream, code)));
     }
 
     /// Does one step of a session, noting what fails.
@@ -265,6 +264,8 @@ impl Primary {
         self.unanswered.append(&mut session.by_hand);
         self.opened.append(&mut session.opened);
         let failed = |error| match session.doubt(&error) {
+            // It was told before, and there was something left to write.
+            Some(doubt) if self.stopped.iter().any(|&told| doubt.is_of(told)) => {}
             Some(doubt) => self.doubts.push((handle, doubt, error)),
             None => self.errors.push(error),
         };

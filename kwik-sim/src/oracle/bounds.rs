@@ -86,7 +86,12 @@ impl Bounds {
                 is.stream_gaps_max,
                 may.reassembly_ranges_max,
             ),
-            size("gaps of a path", is.path_gaps_max, may.gaps_per_path_max),
+            // The last one costs it its path.
+            size(
+                "gaps of a path",
+                is.path_gaps_max,
+                may.gaps_per_path_max + 1,
+            ),
             size(
                 "unread control bytes",
                 is.control_unsent_bytes_max,

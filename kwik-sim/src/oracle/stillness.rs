@@ -11,7 +11,7 @@ use kwik_core::endpoint::ClientStats;
 use kwik_core::path::PathInfo;
 
 use super::Breach;
-use crate::app::{Ask, Conduct, Pace};
+use crate::app::{Ask, Conduct, Ends, Pace};
 use crate::atlas;
 use crate::link::LinkSpec;
 use crate::scenario::{Scenario, Server};
@@ -48,8 +48,12 @@ struct Moved {
 impl Stillness {
     /// For a world in which nothing may stand still; none for any other.
     pub(super) fn new(scenario: &Scenario) -> Option<Self> {
-        let is_calm =
-            scenario.faults.is_empty() && scenario.servers().all(|(_, server)| is_kind(server));
+        // Who is to give an answer up does so when its time has come; other clients are not looked at.
+        let is_lone =
+            scenario.others.is_empty() && scenario.asks.iter().all(|ask| ask.ends == Ends::Whole);
+        let is_calm = is_lone
+            && scenario.faults.is_empty()
+            && scenario.servers().all(|(_, server)| is_kind(server));
         let round_trips = scenario
             .servers()
             .map(|(_, server)| longest(&server.uplink) + longest(&server.downlink));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kwik_core::carrier::ReadState;
 use kwik_core::endpoint;
-use kwik_core::error::{Misuse, StreamError};
+use kwik_core::error::{Misuse, StreamError, code};
 use kwik_core::ids::{ByteRange, GrantId, PathId, SegmentId, StreamId};
 use kwik_core::plan::PlanSpec;
 
@@ -303,6 +303,10 @@ impl Session {
             self.forget(stream);
             primary.reset(stream, code)?;
         }
+        if !due.is_empty() {
+            // It has a hand free for others.
+            self.share(primary)?;
+        }
         Ok(due)
     }
 
@@ -497,6 +501,17 @@ pub(super) enum Doubt {
     Stream(StreamId),
     /// One that was stopped with this code.
     Code(u64),
+}
+
+impl Doubt {
+    /// Whether it is about a stream that was stopped with this code. Segments that come behind that are
+    /// stopped with the protocol's own.
+    pub(super) fn is_of(self, (stream, code): (StreamId, u64)) -> bool {
+        match self {
+            Self::Stream(of) => of == stream,
+            Self::Code(with) => with == code || with == code::ENDED,
+        }
+    }
 }
 
 impl Shared {

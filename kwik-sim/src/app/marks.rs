@@ -33,6 +33,13 @@ impl Marks {
         }
     }
 
+    /// The byte that a server writes at an offset of a stream; 0 is the primary.
+    #[must_use]
+    pub fn byte(&self, who: usize, stream: StreamId, offset: u64) -> u8 {
+        let (index, place) = place(offset);
+        self.contents[who].words(stream.0).at(index)[place]
+    }
+
     /// Looks whose the next bytes of a stream are; the offset of the first one that nobody wrote
     /// there.
     ///

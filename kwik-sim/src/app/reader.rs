@@ -261,6 +261,12 @@ impl Reader {
         &self.accepted
     }
 
+    /// The contents of the servers, if each writes its own.
+    #[must_use]
+    pub fn marks(&self) -> Option<&Marks> {
+        self.spec.marks.as_ref()
+    }
+
     /// What became of the streams that carry answers.
     pub fn streams(&self) -> impl Iterator<Item = (StreamId, &StreamRead)> {
         let is_answer = |reading: &&Reading| reading.ask.request.bytes != NO_ANSWER;

@@ -10,6 +10,7 @@ use kwik_core::ranges::RangeSet;
 use kwik_core::wire::ControlFrame;
 
 use super::Breach;
+use crate::app::Marks;
 use crate::stage::Stage;
 
 /// What the secondaries of a world were granted.
@@ -54,18 +55,22 @@ impl Grants {
         }
     }
 
-    /// The marks that were read lie in the grants of those who write them.
+    /// The marks that were read lie in the grants of those who write them. Where one does not, somebody
+    /// who might write there may by chance have written the same: then it is his.
     pub(super) fn check(&self, stage: &Stage) -> Result<(), Breach> {
-        let nothing = RangeSet::new();
+        let Some(marks) = stage.reader().marks() else {
+            return Ok(());
+        };
         for (stream, read) in stage.reader().streams() {
-            for (index, granted) in self.secondaries.iter().enumerate() {
-                let Some(seen) = read.marked.of(index) else {
-                    continue;
-                };
-                let granted = granted.ranges.get(&stream).unwrap_or(&nothing);
-                if let Some(range) = seen.iter().find(|&range| !granted.contains(range)) {
+            for index in 0..self.secondaries.len() {
+                let seen = read.marked.of(index).into_iter().flat_map(RangeSet::iter);
+                let outside = seen.flat_map(|range| self.outside(index, stream, range));
+                let mut offsets = outside.flat_map(|range| range.start()..range.end());
+                let is_his =
+                    |&offset: &u64| !self.might_be_anothers(marks, (index, stream, offset));
+                if let Some(offset) = offsets.find(is_his) {
                     let detail = format!(
-                        "secondary {index} brought bytes {range} of stream {stream}, which it was not \
+                        "secondary {index} brought byte {offset} of stream {stream}, which it was not \
                          granted"
                     );
                     return Err(Breach::new("I6", detail));
@@ -73,6 +78,36 @@ impl Grants {
             }
         }
         Ok(())
+    }
+
+    /// The parts of a range that a secondary was not granted.
+    fn outside(&self, index: usize, stream: StreamId, range: ByteRange) -> Vec<ByteRange> {
+        match self.secondaries[index].ranges.get(&stream) {
+            Some(granted) => granted.missing_in(range).iter().collect(),
+            None => vec![range],
+        }
+    }
+
+    /// Whether a secondary was granted a byte.
+    fn has(&self, index: usize, stream: StreamId, offset: u64) -> bool {
+        let granted = self.secondaries[index].ranges.get(&stream);
+        let at = ByteRange::with_len(offset, 1);
+        granted
+            .zip(at)
+            .is_some_and(|(granted, at)| granted.contains(at))
+    }
+
+    /// Whether the primary, or another secondary that was granted it, writes the same byte there.
+    fn might_be_anothers(
+        &self,
+        marks: &Marks,
+        (index, stream, offset): (usize, StreamId, u64),
+    ) -> bool {
+        let byte = |who: usize| marks.byte(who, stream, offset);
+        let others = (0..self.secondaries.len()).filter(|&other| other != index);
+        let granted = others.filter(|&other| self.has(other, stream, offset));
+        let mut writers = granted.map(|other| other + 1).chain([0]);
+        writers.any(|who| byte(who) == byte(index + 1))
     }
 }
 

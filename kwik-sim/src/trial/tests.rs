@@ -82,7 +82,7 @@ fn what_breaks_a_promise_is_a_failure() {
     let failure = held_against(&scenario, |promise| promise.completes = true);
     let seen = failure.map(|failure| (failure.class, failure.rule));
     assert_eq!(seen, Some((FailureClass::Liveness, "I8")));
-    // The way in which a session fails.
+    // That a session comes about.
     scenario.faults.clear();
     scenario.primary.downlink.payload_max_bytes = 1000;
     let failure = held_against(&scenario, |promise| promise.completes = true);
@@ -90,7 +90,7 @@ fn what_breaks_a_promise_is_a_failure() {
     let failure = held_against(&scenario, |promise| {
         (promise.completes, promise.connects) = (true, true);
     });
-    assert_eq!(failure.map(|failure| failure.rule), Some("promise"));
+    assert_eq!(failure.map(|failure| failure.rule), Some("I8"));
 }
 
 #[test]

@@ -27,7 +27,7 @@ fn sizes(more: usize) -> Vec<Size> {
             + more as u64,
         gaps,
         stream_gaps_max: client.reassembly_ranges_max + more,
-        path_gaps_max: client.gaps_per_path_max + more,
+        path_gaps_max: client.gaps_per_path_max + more + 1,
         control_unsent_bytes_max: client.control_unread_bytes_max + more,
         control_waiting_bytes_max: client.outbox_bytes_max + more,
         control_partial_bytes_max: FRAME_MAX_BYTES + more,

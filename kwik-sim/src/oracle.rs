@@ -5,7 +5,7 @@
 //!
 //! | name | what holds | where it is checked |
 //! |---|---|---|
-//! | I1 | a reader reads the content of its stream, byte for byte, and of its session | the reader, at each read |
+//! | I1 | a reader reads the content of its stream, byte for byte, and of its session; copies of honest servers that were not read are the same | the reader, at each read; `ledger` |
 //! | I2 | each offset is read once: what the core has delivered is what was read | here |
 //! | I3 | every grant has exactly one final status, within its range, plans' too; what endpoints took for a stream that was read whole is all of it and no more, and each byte of it was brought once | `ledger`: at each event, and when all was read |
 //! | I4 | a stream ends where its answer does, or with the code with which somebody gave it up | here |

@@ -422,6 +422,10 @@ impl<'a> Trial<'a> {
         while self.stage.world.next_time().is_some_and(|at| at <= limit) {
             self.step(limit)?;
         }
+        // What was on its way when the last byte was read has come, too.
+        self.oracle
+            .check_blame(self.scenario, &self.stage)
+            .map_err(|breach| self.breach(breach))?;
         self.oracle
             .at_end(self.scenario, &mut self.stage)
             .map_err(|breach| self.breach(breach))

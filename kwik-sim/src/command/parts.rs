@@ -19,6 +19,11 @@ impl SourceArgs {
             let mut scenario = Scenario::from_text(&text)
                 .map_err(|error| Stop::failed(format!("{shown} is no scenario: {error}")))?;
             scenario.seed = self.seed.unwrap_or(scenario.seed);
+            if !scenario.is_coherent() {
+                let why =
+                    "a fault befalls nobody, the primary is not honest, or marks would do harm";
+                return Err(Stop::failed(format!("{shown} makes no sense: {why}")));
+            }
             return Ok(scenario);
         }
         let seed = self.seed.unwrap_or_default();

@@ -137,8 +137,14 @@ fn verdict(args: &SwarmArgs, tally: &Tally) -> Result<Exit, Stop> {
 /// What is kept of a run. Two runs of the same seeds must agree in the digest.
 fn ledger_line(args: &SwarmArgs, tally: &Tally, elapsed: Duration) -> String {
     format!(
-        "version={} from={} count={}{} crypto={} seconds={:.1} failures={} digest={:016x}",
+        "version={}{} from={} count={}{} crypto={} seconds={:.1} failures={} digest={:016x}",
         env!("CARGO_PKG_VERSION"),
+        // What only assertions would have seen is seen with them alone.
+        if cfg!(debug_assertions) {
+            "+assertions"
+        } else {
+            ""
+        },
         args.from,
         tally.count(),
         args.healing.option(),

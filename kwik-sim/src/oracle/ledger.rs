@@ -8,8 +8,8 @@ use kwik_core::ids::{ByteRange, StreamId};
 use kwik_core::ranges::RangeSet;
 
 use super::{Breach, is_restart};
-use crate::app::Accepted;
-use crate::scenario::Scenario;
+use crate::app::{Accepted, Conduct};
+use crate::scenario::{Scenario, Server};
 use crate::stage::Stage;
 
 /// Each final status of a grant of the application was one that was to come.
@@ -112,7 +112,8 @@ fn writers(stage: &Stage) -> impl Iterator<Item = (String, &Accepted)> {
     primary.into_iter().flatten().chain(secondaries)
 }
 
-/// Every byte that was delivered was brought by one path. Under a policy that takes bytes back, some
+/// Every byte that was delivered was brought by one path, and where two brought it, they brought the same,
+/// although only one of them was read. Under a policy that takes bytes back, some
 /// are brought twice; and paths that have ended long ago are forgotten.
 fn check_brought(scenario: &Scenario, stage: &mut Stage) -> Result<(), Breach> {
     let Some((stats, paths)) = stage.look_at_client(|client| (client.stats(), client.paths()))
@@ -121,6 +122,12 @@ fn check_brought(scenario: &Scenario, stage: &mut Stage) -> Result<(), Breach> {
     };
     let brought: u64 = paths.iter().map(|path| path.received_bytes).sum();
     let delivered = stats.delivered_bytes;
+    let is_honest =
+        |server: &Server| !matches!(server.conduct, Conduct::Lies | Conduct::Hostile(_));
+    if stats.conflict_bytes > 0 && !scenario.marks && scenario.secondaries.iter().all(is_honest) {
+        let detail = format!("{} bytes of honest servers differ", stats.conflict_bytes);
+        return Err(Breach::new("I1", detail));
+    }
     let gave_up = stage.reader().answers().any(|(_, _, read)| read.gave_up);
     let may_differ = gave_up || scenario.tuning.overlap != Overlap::FirstWins;
     if brought != delivered && !may_differ {

@@ -97,9 +97,9 @@ impl Client {
         let session = self.session.expect("it is connected");
         let mut client = self.endpoint.client(moment.now, session).expect("alive");
         let stream = client.open_stream().expect("alive").expect("a stream");
-        // The form of a `Request` for an answer on the same stream.
-        let mut request = [0; 9];
-        request[1..].copy_from_slice(&bytes.to_be_bytes());
+        // The form of a request for an answer on the same stream, of the client with number 0.
+        let mut request = [0; 10];
+        request[2..].copy_from_slice(&bytes.to_be_bytes());
         let taken = client.write_slice(stream, &request);
         assert_eq!(taken, Ok(request.len()));
         client.finish(stream).expect("open");

@@ -231,7 +231,7 @@ fn grants_that_are_lost_at_once_harm_nobody() {
 /// Asks as a reader does, for an answer on a stream of the primary.
 fn ask(line: &mut Line<'_>, bytes: u64) {
     let stream = line.open_bidi().expect("credit");
-    line.write(stream, &[&[1], &bytes.to_be_bytes()[..]].concat());
+    line.write(stream, &[&[1, 0], &bytes.to_be_bytes()[..]].concat());
     line.end(stream, End::Finish);
 }
 

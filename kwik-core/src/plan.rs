@@ -23,6 +23,9 @@ use crate::ranges::RangeSet;
 
 /// Pieces of [`Spread::Rotate`] that a writer has to do at the same time; they may be small.
 const QUEUED_ROTATE: usize = 4;
+/// The same of fragments that are less than one piece together. A secondary that left out every other
+/// byte leaves thousands, and each takes a round trip.
+const QUEUED_FRAGMENTS: usize = 64;
 /// Pieces of [`Spread::Rotate`] below this are not dealt: each costs two frames.
 const ROTATE_MIN_BYTES: u64 = 4 << 10;
 /// A writer that brings nothing of so many ranges one after the other is left out.
@@ -258,7 +261,11 @@ impl Planner {
                 // the reader of another stream pauses.
                 continue;
             }
-            if !candidate.has_room || self.queued(writer) >= QUEUED_ROTATE {
+            let enough = match self.queued_bytes(writer) < piece_bytes {
+                true => QUEUED_FRAGMENTS,
+                false => QUEUED_ROTATE,
+            };
+            if !candidate.has_room || self.queued(writer) >= enough {
                 return None;
             }
             let range = self.piece(writer, piece_bytes, piece_bytes, offer)?;

@@ -466,6 +466,22 @@ fn a_conflict_goes_back_to_the_primary() {
     );
 }
 
+/// A secondary that left out every other byte of its piece held up the reader for a round trip for every
+/// fourth of them.
+#[test]
+fn fragments_are_dealt_many_at_a_time() {
+    let list = everybody(1);
+    let spread = Spread::Rotate {
+        range_bytes: 64 * KIB,
+    };
+    let mut planner = Planner::new(range(0, 64 * KIB), spread);
+    let piece = range(0, 64 * KIB);
+    assert_eq!(deal(&mut planner, MIB, &list[1..]).len(), 1);
+    let missing: RangeSet = (0..1000).map(|n| range(2 * n, 2 * n + 1)).collect();
+    planner.on_lost(path(1), piece, &missing, Loss::Excused);
+    assert_eq!(deal(&mut planner, MIB, &list[..1]).len(), 64);
+}
+
 #[test]
 fn rotation_waits_for_a_slow_writer_and_passes_over_a_dead_one() {
     let mut list = everybody(2);

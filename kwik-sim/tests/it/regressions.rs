@@ -93,3 +93,33 @@ fn what_a_slow_primary_has_begun_takes_as_long_as_it_takes() {
 fn what_is_no_scenario_is_not_clean() {
     assert_clean("(seed: 1)");
 }
+
+/// liveness at 30.081 s: I8: 69192 of 131072 bytes 30.081 s after the last fault was over (a secondary
+/// had left out every other byte of its piece, and in rotation four of the gaps were filled at a time)
+#[test]
+fn gaps_that_a_hostile_secondary_left_are_filled_many_at_a_time() {
+    assert_clean(
+        r##"#![enable(implicit_some)]
+    (
+        seed: 216364,
+        primary: (
+            downlink: (
+                latency: "50ms",
+            ),
+        ),
+        secondaries: [
+            (
+                conduct: Hostile(Perforates),
+            ),
+        ],
+        asks: [
+            (
+                request: (bytes: 131072, answer_on: OwnStream),
+            ),
+        ],
+        sharing: Rotate(
+            range_bytes: 65536,
+        ),
+    )"##,
+    );
+}

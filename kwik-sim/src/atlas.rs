@@ -1,15 +1,19 @@
 //! What must come of a scenario, told from its faults before it is lived through.
 //!
-//! Owns the promises: whether everything has to arrive, which paths may be lost, how a session may
-//! fail, and how long getting over the faults may take. Without them a failure would always find an
-//! excuse. Never looks at a run.
+//! Owns the promises: whether everything has to arrive, which paths may be lost, and how a session may
+//! fail. Without them a failure would always find an excuse. Never looks at a run.
+
+mod bound;
+mod cells;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::app::{Conduct, Pace};
-use crate::link::{EcnPolicy, LinkSpec};
-use crate::outcome::Ending;
+use self::bound::goodput;
+pub use self::bound::{HANDSHAKE_MAX, convergence_bound};
+pub use self::cells::expected_cells;
+use crate::app::Conduct;
+use crate::link::LinkSpec;
 use crate::scenario::{Fault, FaultKind, Scenario, Server, Sharing, Way, When, Who};
 
 /// A silence of the primary that QUIC survives for certain: its idle timeout is 30 s, a client asks for a
@@ -20,16 +24,13 @@ const SILENCE_SAFE: Duration = Duration::from_secs(20);
 /// are sent are twice as long each time, and the idle timeout does not wait for many of them.
 const SILENCE_SAFE_IN_HOLE: Duration = Duration::from_secs(4);
 
-/// How long a handshake may take over links that lose something: QUIC gives it up when 30 s have
-/// passed since a datagram came, and each one that comes can be followed by another such silence.
-pub const HANDSHAKE_MAX: Duration = Duration::from_secs(100);
-
 /// A silence that cannot cost a secondary its path: its own limit is 1.5 s, counted from a probe.
 const SECONDARY_SILENCE_SAFE: Duration = Duration::from_millis(1000);
 
-/// An absence of the client that every dial outlasts: it has a deadline of 10 s, whatever the reason.
-/// Of a path that stands, silence counts only while others are heard.
-const ABSENCE_SAFE_IN_DIAL: Duration = Duration::from_secs(9);
+/// An absence of the client that every dial outlasts. It has a deadline of 10 s, whatever the reason; the last
+/// of its three connections begins after 6.7 s, and says its first words once more a second later. Of a path
+/// that stands, silence counts only while others are heard.
+const ABSENCE_SAFE_IN_DIAL: Duration = Duration::from_secs(7);
 
 /// Losses that QUIC survives for certain, of a million datagrams.
 const LOSS_SAFE_PPM: u64 = 100_000;
@@ -219,19 +220,17 @@ fn is_shallow(link: &LinkSpec) -> bool {
 
 /// How long the client may hear nobody, if all that lasts comes one after the other.
 fn absence(scenario: &Scenario) -> Duration {
-    let lengths = scenario.faults.iter().map(|fault| {
-        if let FaultKind::Outage { lasts }
-        | FaultKind::Pause {
-            who: Who::Client,
-            lasts,
-        } = fault.what
-        {
-            lasts
-        } else {
-            Duration::ZERO
-        }
+    let of_client = scenario.faults.iter().filter(|fault| {
+        let pauses = matches!(
+            fault.what,
+            FaultKind::Pause {
+                who: Who::Client,
+                ..
+            }
+        );
+        pauses || matches!(fault.what, FaultKind::Outage { .. })
     });
-    lengths.sum()
+    of_client.filter_map(|fault| fault.what.lasts()).sum()
 }
 
 /// How long the primary may seem silent to the client, or the client to the primary, if all that
@@ -242,59 +241,30 @@ fn silence(scenario: &Scenario) -> Duration {
 
 /// How long the primary may seem silent because of one fault.
 fn silence_of(fault: &FaultKind) -> Duration {
-    match fault {
-        FaultKind::Pause {
-            who: Who::Primary | Who::Client,
-            lasts,
-        }
-        | FaultKind::Cut {
-            server: Who::Primary,
-            lasts,
-            ..
-        }
-        | FaultKind::Outage { lasts } => *lasts,
-        FaultKind::Storm {
-            server: Who::Primary,
-            link,
-            lasts,
-            ..
-        } if link.lost_ppm() > 0 || link.drop_first > 0 => *lasts,
-        FaultKind::Crash(_)
-        | FaultKind::Restart { .. }
-        | FaultKind::Pause { .. }
-        | FaultKind::Cut { .. }
-        | FaultKind::Storm { .. }
-        | FaultKind::BlackHole { .. }
-        | FaultKind::Rebind { .. }
-        | FaultKind::ClockJump { .. }
-        | FaultKind::Retire(_)
-        | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_)
-        | FaultKind::Meddle(_) => Duration::ZERO,
-    }
+    let is_silence = if let FaultKind::Storm { link, .. } = fault {
+        link.lost_ppm() > 0 || link.drop_first > 0
+    } else {
+        matches!(
+            fault,
+            FaultKind::Pause { .. } | FaultKind::Cut { .. } | FaultKind::Outage { .. }
+        )
+    };
+    let is_felt = matches!(fault.who(), None | Some(Who::Primary | Who::Client));
+    fault
+        .lasts()
+        .filter(|_| is_silence && is_felt)
+        .unwrap_or_default()
 }
 
 /// Whether a fault may cost the session, however short it is.
 fn may_end_session(fault: &Fault) -> bool {
-    match &fault.what {
-        FaultKind::Crash(who) | FaultKind::Restart { who, .. } => {
-            matches!(who, Who::Primary | Who::Client)
-        }
-        FaultKind::BlackHole {
-            server,
-            payload_max_bytes,
-        } => *server == Who::Primary && *payload_max_bytes < PAYLOAD_MIN_BYTES,
-        FaultKind::Pause { .. }
-        | FaultKind::Rebind { .. }
-        | FaultKind::Cut { .. }
-        | FaultKind::Outage { .. }
-        | FaultKind::Storm { .. }
-        | FaultKind::ClockJump { .. }
-        | FaultKind::Retire(_)
-        | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_)
-        | FaultKind::Meddle(_) => false,
-    }
+    let is_near = matches!(fault.what.who(), Some(Who::Primary | Who::Client));
+    is_near && fault.what.is_death() || is_hole_at_primary(&fault.what) && is_narrow(&fault.what)
+}
+
+/// Whether a hole leaves too little for QUIC.
+fn is_narrow(fault: &FaultKind) -> bool {
+    matches!(fault, FaultKind::BlackHole { payload_max_bytes, .. } if *payload_max_bytes < PAYLOAD_MIN_BYTES)
 }
 
 /// Whether a secondary may lose a path.
@@ -338,304 +308,43 @@ fn may_die(scenario: &Scenario, index: usize) -> bool {
 
 /// Whether something passes for a while neither way, or not one way, between a secondary and the client.
 fn is_cut(scenario: &Scenario, index: usize) -> bool {
-    scenario.faults.iter().any(|fault| match &fault.what {
-        FaultKind::Cut { server: who, .. }
-        | FaultKind::Storm { server: who, .. }
-        | FaultKind::BlackHole { server: who, .. }
-        | FaultKind::Pause { who, .. } => *who == Who::Secondary(index),
-        FaultKind::Crash(_)
-        | FaultKind::Restart { .. }
-        | FaultKind::Outage { .. }
-        | FaultKind::Rebind { .. }
-        | FaultKind::ClockJump { .. }
-        | FaultKind::Retire(_)
-        | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_)
-        | FaultKind::Meddle(_) => false,
+    let mut faults = scenario.faults.iter();
+    faults.any(|fault| {
+        let is_on_the_way = matches!(
+            fault.what,
+            FaultKind::Cut { .. }
+                | FaultKind::Storm { .. }
+                | FaultKind::BlackHole { .. }
+                | FaultKind::Pause { .. }
+        );
+        is_on_the_way && fault.what.who() == Some(Who::Secondary(index))
     })
 }
 
-/// Whether a fault may cost a secondary a path.
+/// Whether a fault may cost a secondary a path, however short it is.
 fn may_kill(fault: &Fault, index: usize) -> bool {
-    let is_it = |who: &Who| *who == Who::Secondary(index);
-    let is_near = |who: &Who| is_it(who) || *who == Who::Client;
-    match &fault.what {
-        FaultKind::Crash(who) | FaultKind::Restart { who, .. } => {
-            is_near(who) || *who == Who::Primary
-        }
-        FaultKind::Storm { server, .. } | FaultKind::BlackHole { server, .. } => is_it(server),
-        FaultKind::ClockJump { who, .. } => is_it(who) || *who == Who::Primary,
-        FaultKind::Pause { .. }
-        | FaultKind::Cut { .. }
-        | FaultKind::Outage { .. }
-        | FaultKind::Rebind { .. }
-        | FaultKind::Retire(_)
-        | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_)
-        | FaultKind::Meddle(_) => false,
-    }
+    let who = fault.what.who();
+    let is_it = who == Some(Who::Secondary(index));
+    let is_central = matches!(who, Some(Who::Primary | Who::Client));
+    let ails = matches!(
+        fault.what,
+        FaultKind::Storm { .. } | FaultKind::BlackHole { .. }
+    );
+    let jumps = matches!(fault.what, FaultKind::ClockJump { .. });
+    is_it && (ails || jumps || fault.what.is_death())
+        || is_central && fault.what.is_death()
+        || who == Some(Who::Primary) && jumps
 }
 
 /// Whether a secondary may be silent for too long while others are heard, if all that makes it silent comes
 /// one after the other: the end of an outage is a silence of its own, if it is still cut off then.
 fn is_silent_alone(scenario: &Scenario, index: usize) -> bool {
-    let lengths = scenario.faults.iter().map(|fault| match fault.what {
-        FaultKind::Pause { who, lasts }
-        | FaultKind::Cut {
-            server: who, lasts, ..
-        } if who == Who::Secondary(index) => lasts,
-        FaultKind::Crash(_)
-        | FaultKind::Restart { .. }
-        | FaultKind::Pause { .. }
-        | FaultKind::Cut { .. }
-        | FaultKind::Outage { .. }
-        | FaultKind::Storm { .. }
-        | FaultKind::BlackHole { .. }
-        | FaultKind::Rebind { .. }
-        | FaultKind::ClockJump { .. }
-        | FaultKind::Retire(_)
-        | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_)
-        | FaultKind::Meddle(_) => Duration::ZERO,
+    let of_it = scenario.faults.iter().filter(|fault| {
+        let silences = matches!(fault.what, FaultKind::Pause { .. } | FaultKind::Cut { .. });
+        silences && fault.what.who() == Some(Who::Secondary(index))
     });
-    let alone: Duration = lengths.sum();
+    let alone: Duration = of_it.filter_map(|fault| fault.what.lasts()).sum();
     alone > Duration::ZERO && alone + absence(scenario) > SECONDARY_SILENCE_SAFE
-}
-
-/// How long it may take from the moment at which everything has healed, and the session stands, until
-/// `remaining` bytes are read, if the longest outage lasted so long.
-///
-/// What was lost is sent again after twice as long each time, so that the silence after an outage can
-/// last as long as it did; a path may have to be dialled anew; a congestion window that was lost
-/// comes back over round trips.
-#[must_use]
-pub fn convergence_bound(
-    scenario: &Scenario,
-    remaining: u64,
-    longest_outage: Duration,
-) -> Duration {
-    // The primary may have to bring everything: secondaries can die, and what it has begun to write itself
-    // nobody takes from it.
-    // Nor is what a slow secondary has begun taken from it.
-    let slowest = scenario.servers().map(|(_, server)| goodput(server));
-    // A window of bytes takes a round trip to open.
-    let window = scenario.tuning.stream_window_bytes as f64
-        / round_trip(&scenario.primary).as_secs_f64().max(0.001);
-    let rate = slowest.fold(window, f64::min);
-    let transfer = Duration::from_secs_f64(remaining as f64 / (0.25 * rate));
-    let round_trip = scenario
-        .servers()
-        .map(|(_, server)| round_trip(server))
-        .max();
-    let readers = scenario.asks.iter().map(|ask| {
-        ask.ends.delay()
-            + match ask.pace {
-                Pace::Eager => Duration::ZERO,
-                Pace::Slow { bytes, every } => {
-                    let turns = ask.request.bytes.div_ceil(bytes.max(1) as u64);
-                    every.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX))
-                }
-                Pace::Rest { length, .. } => length,
-            }
-    });
-    let is_mute = |conduct| !matches!(conduct, Conduct::Honest { .. } | Conduct::Slow { .. });
-    let conducts = scenario.secondaries.iter().map(|server| server.conduct);
-    let mute = conducts.filter(|&conduct| is_mute(conduct)).count();
-    let config = scenario.tuning.config().client;
-    // Whoever delegates to a path that comes to nothing waits for the whole of its dial.
-    let waits = matches!(
-        scenario.sharing,
-        Sharing::Delegate { .. } | Sharing::Raw { .. }
-    ) && (0..scenario.secondaries.len()).any(|index| may_die(scenario, index));
-    let dial = config.dial.dial_deadline * if waits { 3 } else { 0 };
-    // A path that falls silent is given up, and what it owed is brought by another.
-    let deaths = (0..scenario.secondaries.len()).filter(|&index| may_die(scenario, index));
-    let silence = config.path_silence_max * 2 * u32::try_from(deaths.count()).unwrap_or(u32::MAX);
-    // What was lost is sent again after twice as long each time, so that the silence after an outage can
-    // last as long as it did. Where large datagrams vanish besides, that happens a few times over: only what
-    // is sent after a timeout is small, and a round trip that was measured over the outage is as long.
-    let mut faults = scenario.faults.iter();
-    let hole = faults.any(|fault| matches!(fault.what, FaultKind::BlackHole { .. }));
-    let silences = if hole { 12 } else { 2 };
-    silences * longest_outage
-        + 20 * round_trip.unwrap_or_default()
-        + transfer
-        + slow_writers(scenario, remaining)
-        + turns(scenario, round_trip.unwrap_or_default())
-        // Who only receives says nothing, and a server does not know where it has gone, until the next
-        // sign of life.
-        + (scenario.tuning.config().quic.keep_alive + Duration::from_secs(2)) * rebinds(scenario)
-        + readers.sum::<Duration>()
-        // Each that is given work and does not do it is waited for three times before it is left out,
-        // and once more for good measure.
-        + config.grant_start_max * 4 * u32::try_from(mute).unwrap_or(u32::MAX)
-        + dial
-        + silence
-        + Duration::from_secs(5)
-}
-
-/// How long it takes to give pieces each of which begins where the one before has ended. Most of them may
-/// be given to somebody who writes next to nothing.
-fn turns(scenario: &Scenario, round_trip: Duration) -> Duration {
-    let Sharing::Raw { range_bytes } = scenario.sharing else {
-        return Duration::ZERO;
-    };
-    let bytes = scenario.asks.iter().map(|ask| ask.request.bytes);
-    let pieces = bytes.max().unwrap_or(0) / range_bytes.max(1) + 1;
-    let turns = pieces * (scenario.secondaries.len() as u64 + 1);
-    // To the client, to the secondary and back; and what is lost of a piece is sent again before it ends.
-    (6 * round_trip + Duration::from_millis(25)) * u32::try_from(turns).unwrap_or(u32::MAX)
-}
-
-/// How long those may write to whom their bytes come slowly. Nobody need take their work from them:
-/// the slowest may have to bring everything.
-fn slow_writers(scenario: &Scenario, remaining: u64) -> Duration {
-    let conducts = scenario.servers().map(|(_, server)| server.conduct);
-    let slowest = conducts.filter_map(|c| c.rate()).reduce(f64::min);
-    let seconds = slowest.map_or(0.0, |rate| remaining as f64 / rate.max(1.0));
-    Duration::from_secs_f64(seconds)
-}
-
-/// Bytes a second that a server can be counted on to bring.
-fn goodput(server: &Server) -> f64 {
-    const PACKET_BYTES: f64 = 1200.0;
-    let (up, down) = (&server.uplink, &server.downlink);
-    let round_trip = round_trip(server).as_secs_f64().max(0.001);
-    // An acknowledgement that is lost costs less than a packet, but after a few it costs a timeout.
-    let loss = (down.lost_ppm() + up.lost_ppm()) as f64 / 1e6;
-    let by_link = down
-        .bandwidth_bits_per_second
-        .map_or(f64::MAX, |rate| rate as f64 / 8.0);
-    let by_uplink = up
-        .bandwidth_bits_per_second
-        .map_or(f64::MAX, |rate| rate as f64 / 8.0 * 10.0);
-    // The window of a sender that sees such losses (Mathis et al.), never below two packets, less
-    // where queues are short or datagrams overtake each other: those look like losses.
-    let confused =
-        down.reorder_ppm > 0 || down.jitter > Duration::ZERO || down.queue_max_bytes < 20_000;
-    let loss = match down.ecn {
-        EcnPolicy::Mark { ppm } => loss + f64::from(ppm) / 1e6,
-        EcnPolicy::Keep | EcnPolicy::Bleach => loss,
-    };
-    let window = match (loss, confused) {
-        (loss, false) if loss <= 0.001 => f64::MAX,
-        (loss, false) => (1.2 / loss.sqrt()).max(2.0),
-        (loss, true) => (1.2 / loss.sqrt()).clamp(2.0, 10.0),
-    };
-    by_link
-        .min(by_uplink)
-        .min(window * PACKET_BYTES / round_trip)
-}
-
-/// The longest that a packet and its acknowledgement take.
-fn round_trip(server: &Server) -> Duration {
-    let one_way = |link: &LinkSpec| {
-        let queue = link.bandwidth_bits_per_second.map_or(0.0, |rate| {
-            link.queue_max_bytes as f64 * 8.0 / rate.max(1) as f64
-        });
-        let held_back = if link.reorder_ppm > 0 {
-            link.reorder_delay
-        } else {
-            Duration::ZERO
-        };
-        link.latency + link.jitter + held_back + Duration::from_secs_f64(queue)
-    };
-    one_way(&server.uplink) + one_way(&server.downlink)
-}
-
-/// How long a fault lasts; a death for ever, but that is nothing to wait for.
-#[must_use]
-pub fn duration(fault: &FaultKind) -> Duration {
-    match fault {
-        FaultKind::Pause { lasts, .. }
-        | FaultKind::Cut { lasts, .. }
-        | FaultKind::Outage { lasts }
-        | FaultKind::Storm { lasts, .. } => *lasts,
-        FaultKind::Restart { down, .. } => *down,
-        FaultKind::Crash(_)
-        | FaultKind::BlackHole { .. }
-        | FaultKind::Rebind { .. }
-        | FaultKind::ClockJump { .. }
-        | FaultKind::Retire(_)
-        | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_)
-        | FaultKind::Meddle(_) => Duration::ZERO,
-    }
-}
-
-/// Which endings each fault can lead to: a long run must meet every one of them.
-#[must_use]
-pub const fn expected_cells() -> &'static [(&'static str, Ending)] {
-    use Ending::{Complete, Degraded, Failed};
-    &[
-        ("primary-crash", Failed),
-        ("primary-restart", Failed),
-        ("secondary-crash", Degraded),
-        ("secondary-restart", Degraded),
-        ("pause", Complete),
-        ("pause", Degraded),
-        ("pause", Failed),
-        ("cut", Complete),
-        ("cut", Degraded),
-        ("cut", Failed),
-        ("one-way-cut", Complete),
-        ("one-way-cut", Degraded),
-        ("one-way-cut", Failed),
-        ("swizzle", Complete),
-        ("swizzle", Degraded),
-        ("swizzle", Failed),
-        ("outage", Complete),
-        ("outage", Degraded),
-        ("outage", Failed),
-        ("storm", Complete),
-        ("storm", Degraded),
-        ("black-hole", Complete),
-        ("black-hole", Degraded),
-        ("rebind-port", Complete),
-        ("rebind-address", Complete),
-        ("clock-jump", Complete),
-        ("clock-jump", Degraded),
-        ("retire", Complete),
-        ("add-again", Complete),
-        ("add-again", Degraded),
-        ("poke", Complete),
-        ("poke", Degraded),
-        ("meddle", Complete),
-        ("meddle", Degraded),
-        ("loss", Complete),
-        ("loss", Degraded),
-        ("burst", Complete),
-        ("burst", Degraded),
-        ("corruption", Complete),
-        ("corruption", Degraded),
-        ("reordering", Complete),
-        ("jitter", Complete),
-        ("duplicates", Complete),
-        ("first-lost", Complete),
-        ("first-lost", Degraded),
-        ("ecn-marks", Complete),
-        ("ecn-bleached", Complete),
-        ("slow-writer", Complete),
-        ("slow-primary", Complete),
-        ("slow-primary", Degraded),
-        ("refuses", Complete),
-        ("mute", Complete),
-        ("lies", Complete),
-        ("hostile", Complete),
-        ("hostile", Degraded),
-        ("slow-reader", Complete),
-        ("clients", Complete),
-        ("clients", Degraded),
-        ("open-grants", Complete),
-        ("open-grants", Degraded),
-        ("revokes", Complete),
-        ("revokes", Degraded),
-        ("stopped", Complete),
-        ("stopped", Degraded),
-        ("reset", Complete),
-        ("reset", Degraded),
-        ("taken-back", Complete),
-    ]
 }
 
 /// Whether a cut goes this way.

@@ -179,26 +179,6 @@ pub fn kind(kind: &FaultKind) -> String {
     }
 }
 
-/// How long a fault lasts; `None` if it is over at once or never.
-#[must_use]
-pub const fn lasts(kind: &FaultKind) -> Option<Duration> {
-    match kind {
-        FaultKind::Restart { down: lasts, .. }
-        | FaultKind::Pause { lasts, .. }
-        | FaultKind::Cut { lasts, .. }
-        | FaultKind::Outage { lasts }
-        | FaultKind::Storm { lasts, .. } => Some(*lasts),
-        FaultKind::Crash(_)
-        | FaultKind::BlackHole { .. }
-        | FaultKind::Rebind { .. }
-        | FaultKind::ClockJump { .. }
-        | FaultKind::Retire(_)
-        | FaultKind::AddAgain(_)
-        | FaultKind::Poke(_)
-        | FaultKind::Meddle(_) => None,
-    }
-}
-
 /// Whom a fault concerns most.
 #[must_use]
 pub const fn subject(kind: &FaultKind) -> Who {

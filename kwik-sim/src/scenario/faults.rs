@@ -1,4 +1,6 @@
-//! Whom a fault befalls.
+//! Whom a fault befalls, and for how long.
+
+use std::time::Duration;
 
 use super::{FaultKind, Scenario, Who};
 use crate::app::Conduct;
@@ -18,6 +20,31 @@ impl FaultKind {
             Self::Retire(index) | Self::AddAgain(index) => Who::Secondary(index),
             Self::Outage { .. } | Self::Rebind { .. } => return None,
         })
+    }
+
+    /// How long a fault lasts; `None` if it is over at once or never.
+    #[must_use]
+    pub const fn lasts(&self) -> Option<Duration> {
+        match self {
+            Self::Restart { down: lasts, .. }
+            | Self::Pause { lasts, .. }
+            | Self::Cut { lasts, .. }
+            | Self::Outage { lasts }
+            | Self::Storm { lasts, .. } => Some(*lasts),
+            Self::Crash(_)
+            | Self::BlackHole { .. }
+            | Self::Rebind { .. }
+            | Self::ClockJump { .. }
+            | Self::Retire(_)
+            | Self::AddAgain(_)
+            | Self::Poke(_)
+            | Self::Meddle(_) => None,
+        }
+    }
+
+    /// Whether a program ends without a word.
+    pub(crate) const fn is_death(&self) -> bool {
+        matches!(self, Self::Crash(_) | Self::Restart { .. })
     }
 
     /// Makes it befall another secondary, if it befalls one.

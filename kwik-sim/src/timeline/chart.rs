@@ -141,7 +141,7 @@ fn mark(at: Duration, fact: &Fact) -> Option<FaultMark> {
     let at = micros(at);
     Some(FaultMark {
         at,
-        until: words::lasts(what).map(|lasts| at.saturating_add(micros(lasts))),
+        until: what.lasts().map(|lasts| at.saturating_add(micros(lasts))),
         text: words::kind(what),
         server: server_of(what),
     })

@@ -10,7 +10,7 @@ use std::time::Duration;
 use kwik_core::ids::PathId;
 
 use crate::app::{Ask, Conduct, Pace, Primary};
-use crate::atlas::{self, covers};
+use crate::atlas::covers;
 use crate::clock::Moment;
 use crate::host::KwikNode;
 use crate::link::{EcnPolicy, LinkSpec};
@@ -134,7 +134,7 @@ impl Weather {
 
     fn befall(&mut self, stage: &mut Stage, what: FaultKind) {
         let now = stage.world.time();
-        let lasts = atlas::duration(&what);
+        let lasts = what.lasts().unwrap_or_default();
         self.met.insert(what.name());
         recorder::note_fault(&what);
         self.healed_at = self.healed_at.max(now);

@@ -39,8 +39,9 @@ impl<'a> Client<'a> {
         self.session.session_id()
     }
 
-    /// Opens a stream. The peer learns of it with the first byte or the end. `None`: the peer allows
-    /// no more for now, or the session has not begun; `StreamEvent::Available` follows.
+    /// Opens a stream. The peer learns of it with the first byte or the end. `None` while the peer
+    /// allows none, or the session has not begun; `StreamEvent::Available` tells when it is worth
+    /// another try.
     ///
     /// # Errors
     ///

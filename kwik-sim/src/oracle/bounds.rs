@@ -92,21 +92,13 @@ impl Bounds {
                 is.path_gaps_max,
                 may.gaps_per_path_max + 1,
             ),
-            size(
-                "unread control bytes",
-                is.control_unsent_bytes_max,
-                may.control_unread_bytes_max,
-            ),
+            unread_control(is.control_unsent_bytes_max, may.control_unread_bytes_max),
             size(
                 "waiting control bytes",
                 is.control_waiting_bytes_max,
                 may.outbox_bytes_max,
             ),
-            size(
-                "bytes of half a frame",
-                is.control_partial_bytes_max,
-                FRAME_MAX_BYTES,
-            ),
+            half_a_frame(is.control_partial_bytes_max),
             size(
                 "grants of a path",
                 is.grants_per_path_max,
@@ -124,16 +116,8 @@ impl Bounds {
     fn of_primary(&self, is: &PrimaryGauges) -> [Size; 7] {
         let (quic, may) = (&self.config.quic, &self.config.server);
         [
-            size(
-                "unread control bytes",
-                is.control_unsent_bytes,
-                may.control_unread_bytes_max,
-            ),
-            size(
-                "bytes of half a frame",
-                is.control_partial_bytes,
-                FRAME_MAX_BYTES,
-            ),
+            unread_control(is.control_unsent_bytes, may.control_unread_bytes_max),
+            half_a_frame(is.control_partial_bytes),
             size(
                 "grants of a path",
                 is.grants_per_path_max,
@@ -149,16 +133,8 @@ impl Bounds {
     fn of_secondary(&self, is: &SecondaryGauges) -> [Size; 5] {
         let may = &self.config.server;
         [
-            size(
-                "unread control bytes",
-                is.control_unsent_bytes,
-                may.control_unread_bytes_max,
-            ),
-            size(
-                "bytes of half a frame",
-                is.control_partial_bytes,
-                FRAME_MAX_BYTES,
-            ),
+            unread_control(is.control_unsent_bytes, may.control_unread_bytes_max),
+            half_a_frame(is.control_partial_bytes),
             size("grants", is.grants, 2 * may.grants_per_path_max),
             size("segments", is.segments, is.grants),
             size("events", is.events, 0),
@@ -168,6 +144,14 @@ impl Bounds {
 
 fn size(name: &'static str, is: usize, may_be: usize) -> Size {
     (name, is as u64, may_be as u64)
+}
+
+fn unread_control(is: usize, may_be: usize) -> Size {
+    size("unread control bytes", is, may_be)
+}
+
+fn half_a_frame(is: usize) -> Size {
+    size("bytes of half a frame", is, FRAME_MAX_BYTES)
 }
 
 fn within(sizes: &[Size]) -> Result<(), Breach> {

@@ -77,6 +77,13 @@ impl Pair {
         Self::id(side, 0).path
     }
 
+    /// The server opens its first segment, number 3, and writes this into it.
+    fn begin_segment(&mut self, bytes: &[u8]) {
+        let opened = self.port(Side::Server).open_uni(PathId::PRIMARY);
+        assert_eq!(opened, Ok(Some(server_carrier(3))));
+        self.write(Side::Server, 3, bytes);
+    }
+
     fn write(&mut self, side: Side, stream: u64, bytes: &[u8]) -> usize {
         let mut data = Bytes::copy_from_slice(bytes);
         let written = self

@@ -11,10 +11,7 @@ use crate::session::tests::net::{CONTROL, Side};
 #[test]
 fn finished_is_told_when_the_writer_knows_that_all_arrived() {
     let mut pair = Pair::greeted();
-    pair.port(Side::Server)
-        .open_uni(PathId::PRIMARY)
-        .expect("up");
-    pair.write(Side::Server, 3, b"abc");
+    pair.begin_segment(b"abc");
     pair.port(Side::Server)
         .finish(server_carrier(3))
         .expect("open");
@@ -81,10 +78,7 @@ fn a_reset_drops_what_is_unread_and_is_told_once() {
 #[test]
 fn a_reset_behind_everything_is_not_heard() {
     let mut pair = Pair::greeted();
-    pair.port(Side::Server)
-        .open_uni(PathId::PRIMARY)
-        .expect("up");
-    pair.write(Side::Server, 3, b"abc");
+    pair.begin_segment(b"abc");
     pair.port(Side::Server)
         .finish(server_carrier(3))
         .expect("open");
@@ -102,10 +96,7 @@ fn a_reset_behind_everything_is_not_heard() {
 #[test]
 fn a_stop_reaches_the_writer_which_owes_a_reset() {
     let mut pair = Pair::greeted();
-    pair.port(Side::Server)
-        .open_uni(PathId::PRIMARY)
-        .expect("up");
-    pair.write(Side::Server, 3, b"abc");
+    pair.begin_segment(b"abc");
     pair.settle();
     pair.port(Side::Client).stop(client_carrier(3), 5);
     assert_eq!(

@@ -36,10 +36,7 @@ fn a_full_send_buffer_holds_up_bulk_but_not_control() {
 #[test]
 fn readable_is_told_only_after_a_read_came_up_short() {
     let mut pair = Pair::greeted();
-    pair.port(Side::Server)
-        .open_uni(PathId::PRIMARY)
-        .expect("up");
-    pair.write(Side::Server, 3, b"ab");
+    pair.begin_segment(b"ab");
     pair.settle();
     assert_eq!(pair.news(Side::Client), [Input::Opened(client_carrier(3))]);
     pair.write(Side::Server, 3, b"cd");
@@ -68,10 +65,7 @@ fn readable_is_told_only_after_a_read_came_up_short() {
 #[test]
 fn a_chunk_that_broke_the_read_is_consumed() {
     let mut pair = Pair::greeted();
-    pair.port(Side::Server)
-        .open_uni(PathId::PRIMARY)
-        .expect("up");
-    pair.write(Side::Server, 3, b"abcd");
+    pair.begin_segment(b"abcd");
     pair.deliver_range(Side::Client, 3, (0, 2));
     pair.deliver_range(Side::Client, 3, (2, 4));
     let state =
@@ -87,10 +81,7 @@ fn a_chunk_that_broke_the_read_is_consumed() {
 #[test]
 fn spans_that_overtake_are_read_in_any_order_but_not_in_order() {
     let mut pair = Pair::greeted();
-    pair.port(Side::Server)
-        .open_uni(PathId::PRIMARY)
-        .expect("up");
-    pair.write(Side::Server, 3, b"abcdef");
+    pair.begin_segment(b"abcdef");
     pair.port(Side::Server)
         .finish(server_carrier(3))
         .expect("open");
@@ -125,10 +116,7 @@ fn spans_that_overtake_are_read_in_any_order_but_not_in_order() {
 #[should_panic(expected = "never be read in order again")]
 fn reading_in_order_after_any_fails_the_test() {
     let mut pair = Pair::greeted();
-    pair.port(Side::Server)
-        .open_uni(PathId::PRIMARY)
-        .expect("up");
-    pair.write(Side::Server, 3, b"abcdef");
+    pair.begin_segment(b"abcdef");
     pair.settle();
     pair.read(Side::Client, 3, Order::Any).1.expect("readable");
     pair.read(Side::Client, 3, Order::Ordered)
